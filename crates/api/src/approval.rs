@@ -1,0 +1,90 @@
+//! RemediationApproval: a person's yes or no to one plan, given with kubectl alone.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::analysis::Risk;
+use crate::meta::TargetRef;
+
+/// What is asked. Answer with:
+/// `kubectl patch rap NAME --subresource=status --type=merge -p '{"status":{"decision":"Approved","decidedBy":"you"}}'`
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "kubernaut.io",
+    version = "v1alpha1",
+    kind = "RemediationApproval",
+    plural = "remediationapprovals",
+    shortname = "rap",
+    category = "kubernaut",
+    namespaced,
+    status = "RemediationApprovalStatus",
+    derive = "PartialEq",
+    cel,
+    doc = "Asks a person whether one plan may be executed. Made by Kubernaut, answered through its status.",
+    validation = Rule::new("self.spec == oldSelf.spec").message("spec is immutable"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.decision) || (has(self.status) && has(self.status.decision) && self.status.decision == oldSelf.status.decision)").message("status.decision cannot be changed once it is made"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.name"),
+    printcolumn(name = "Risk", type_ = "string", json_path = ".spec.risk"),
+    printcolumn(name = "Confidence", type_ = "number", json_path = ".spec.confidence"),
+    printcolumn(name = "Decision", type_ = "string", json_path = ".status.decision"),
+    printcolumn(name = "By", type_ = "string", json_path = ".status.decidedBy"),
+    printcolumn(name = "Expires", type_ = "date", json_path = ".spec.expiresAt"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RemediationApprovalSpec {
+    /// Name of the RemediationRequest.
+    #[schemars(length(min = 1, max = 39))]
+    pub request: String,
+    /// Hash of the plan that is asked about; a decision speaks of this plan only.
+    #[schemars(length(min = 64, max = 64))]
+    pub plan_hash: String,
+    /// What would be changed.
+    pub target: TargetRef,
+    /// Highest risk of the steps.
+    pub risk: Risk,
+    /// How sure the analysis is, 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub confidence: f64,
+    /// What is wrong, in one sentence.
+    #[schemars(length(max = 1024))]
+    pub summary: String,
+    /// What would be done, one plain sentence a step.
+    #[schemars(length(max = 50), inner(length(max = 1024)))]
+    pub steps: Vec<String>,
+    /// When the question lapses.
+    pub expires_at: MicroTime,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Decision {
+    /// The plan may be executed.
+    Approved,
+    /// The plan may not be executed.
+    Rejected,
+}
+
+/// Who said what.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RemediationApprovalStatus {
+    /// Approved or Rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// Who decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub decided_by: Option<String>,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub comment: Option<String>,
+    /// Conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}

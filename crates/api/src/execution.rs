@@ -1,0 +1,185 @@
+//! KubernetesExecution: one action on one target, run as one Job.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::core::Duration;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::meta::{TargetRef, Transition, phases, staged};
+
+/// One action to run: a snapshot of the step.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "kubernaut.io",
+    version = "v1alpha1",
+    kind = "KubernetesExecution",
+    plural = "kubernetesexecutions",
+    shortname = "ke",
+    category = "kubernaut",
+    namespaced,
+    status = "KubernetesExecutionStatus",
+    derive = "PartialEq",
+    cel,
+    doc = "Runs one action on one target as one Job. Made by Kubernaut.",
+    validation = Rule::new("self.spec.action == oldSelf.spec.action && self.spec.target == oldSelf.spec.target && self.spec.planHash == oldSelf.spec.planHash && self.spec.request == oldSelf.spec.request && self.spec.step == oldSelf.spec.step && self.spec.timeout == oldSelf.spec.timeout && self.spec.verificationTimeout == oldSelf.spec.verificationTimeout && has(self.spec.parameters) == has(oldSelf.spec.parameters) && (!has(self.spec.parameters) || self.spec.parameters == oldSelf.spec.parameters) && has(self.spec.dryRun) == has(oldSelf.spec.dryRun) && (!has(self.spec.dryRun) || self.spec.dryRun == oldSelf.spec.dryRun)").message("spec is immutable but for cancelled"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Completed', 'Failed', 'Cancelled']) || (has(self.status) && has(self.status.phase) && self.status.phase == oldSelf.status.phase)").message("status.phase is terminal"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Action", type_ = "string", json_path = ".spec.action"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.name"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct KubernetesExecutionSpec {
+    /// Name of the RemediationRequest.
+    #[schemars(length(min = 1, max = 39))]
+    pub request: String,
+    /// Name of the step.
+    #[schemars(length(min = 1, max = 20))]
+    pub step: String,
+    /// Action of the catalogue, such as `rollback_deployment`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z][a-z0-9_]*$"))]
+    pub action: String,
+    /// What it changes.
+    pub target: TargetRef,
+    /// Parameters of the action, checked against its schema.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schema::free_object")]
+    pub parameters: BTreeMap<String, Value>,
+    /// Hash of the plan that this step belongs to.
+    #[schemars(length(min = 64, max = 64))]
+    pub plan_hash: String,
+    /// Send every mutation with `dryRun=All`.
+    #[serde(default, skip_serializing_if = "crate::request::is_false")]
+    pub dry_run: bool,
+    /// Set to true to cancel: the Job is not started, or is stopped.
+    #[serde(default, skip_serializing_if = "crate::request::is_false")]
+    pub cancelled: bool,
+    /// Limit of the Job.
+    #[schemars(schema_with = "crate::schema::duration")]
+    pub timeout: Duration,
+    /// Limit of the health check after it.
+    #[schemars(schema_with = "crate::schema::duration")]
+    pub verification_timeout: Duration,
+}
+
+phases! {
+    /// Phases of a KubernetesExecution (R1.6).
+    ExecutionPhase {
+        /// Seen, nothing begun.
+        Pending,
+        /// Parameters are checked, the effect is rehearsed with `dryRun=All`.
+        Validating,
+        /// The Job runs.
+        Executing,
+        /// The effect happened; is the target healthy?
+        Verifying,
+        /// The effect happened and the check passed.
+        Completed,
+        /// The effect is being undone.
+        RollingBack,
+        /// It failed; `reason` says how.
+        Failed,
+        /// Cancelled.
+        Cancelled,
+    } terminal { Completed, Failed, Cancelled }
+}
+
+/// What a run of `kubernaut act` reports through its termination message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionResult {
+    /// What happened to the target.
+    pub effect: Effect,
+    /// In words, for a person.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+    /// Name of the error, as a CamelCase word; only when `effect` is None or Unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub error: Option<String>,
+    /// State before, enough to undo the effect.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schema::free_object")]
+    pub before: BTreeMap<String, Value>,
+}
+
+/// What happened to the target (R6.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Effect {
+    /// The target was changed.
+    Changed,
+    /// The target already was as wanted.
+    Unchanged,
+    /// Nothing was changed: refused before it ran.
+    None,
+    /// It failed while it ran: the state has to be looked at before anything is done again.
+    Unknown,
+}
+
+/// The Job of an execution.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobRef {
+    /// Name: the execution's.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Uid: a Job of the same name and another uid is not ours.
+    #[schemars(length(max = 128))]
+    pub uid: String,
+}
+
+/// Observed state of a KubernetesExecution.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KubernetesExecutionStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<ExecutionPhase>,
+    /// Why, as a CamelCase word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub reason: Option<String>,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// When the current phase has to be over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase_deadline: Option<MicroTime>,
+    /// The Job, once it exists. Recorded Job gone without a result: the outcome is unknown (design.md, invariant 5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobRef>,
+    /// What the Job reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<ActionResult>,
+    /// What the rehearsal with `dryRun=All` said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub rehearsal: Option<String>,
+    /// Every change of phase, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["seq".into()]))]
+    pub transitions: Vec<Transition>,
+    /// `Ready` sums up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+staged!(
+    KubernetesExecution,
+    ExecutionPhase,
+    "action",
+    |object| Some(&object.spec.target),
+    |object| object.spec.request.clone()
+);

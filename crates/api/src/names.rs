@@ -1,0 +1,59 @@
+//! Derived names: the API server's uniqueness of names is the lock against doing a thing twice
+//! (design.md, invariant 4). A Job's name is a label value, hence the limit of 63 characters.
+
+/// Longest name of a request: `ke-<request>-<step>` must fit 63 characters.
+pub const MAX_REQUEST_NAME: usize = 39;
+/// Longest name of a workflow step.
+pub const MAX_STEP_NAME: usize = 20;
+
+/// Name of the request for one episode of a fingerprint (hex SHA-256; its first 12 digits count).
+pub fn request(fingerprint: &str, episode: u32) -> String {
+    let short: String = fingerprint.chars().take(12).collect();
+    format!("rr-{short}-{episode}")
+}
+
+/// Name of the RemediationProcessing of a request.
+pub fn processing(request: &str) -> String {
+    format!("rp-{request}")
+}
+
+/// Name of the AIAnalysis of a request.
+pub fn analysis(request: &str) -> String {
+    format!("aia-{request}")
+}
+
+/// Name of the RemediationApproval of a request.
+pub fn approval(request: &str) -> String {
+    format!("rap-{request}")
+}
+
+/// Name of the WorkflowExecution of a request.
+pub fn workflow(request: &str) -> String {
+    format!("we-{request}")
+}
+
+/// Name of the KubernetesExecution of one step, and of its Job.
+pub fn execution(request: &str, step: &str) -> String {
+    format!("ke-{request}-{step}")
+}
+
+/// ServiceAccount of an action: `rollback_deployment` runs as `<prefix>rollback-deployment`.
+pub fn service_account(prefix: &str, action: &str) -> String {
+    format!("{prefix}{}", action.replace('_', "-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longest_execution_name_fits_a_label() {
+        let name = execution(&"r".repeat(MAX_REQUEST_NAME), &"s".repeat(MAX_STEP_NAME));
+        assert_eq!(name.len(), 63);
+    }
+
+    #[test]
+    fn a_request_is_named_by_fingerprint_and_episode() {
+        assert_eq!(request("0123456789abcdef0123", 7), "rr-0123456789ab-7");
+    }
+}

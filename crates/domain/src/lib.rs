@@ -1,0 +1,17 @@
+//! What Kubernaut decides, as pure functions over `kubernaut-api`: no client, clock, randomness or log line.
+//!
+//! Each kind of the pipeline has one module with `Seen` (everything the decision depends on),
+//! `Plan` (everything it wants done) and `decide(&Seen) -> Plan`.
+
+pub mod analysis;
+pub mod catalogue;
+pub mod classify;
+pub mod diagnosis;
+pub mod execution;
+pub mod health;
+pub mod plan;
+pub mod processing;
+pub mod redact;
+pub mod request;
+pub mod stage;
+pub mod workflow;

@@ -1,0 +1,29 @@
+//! Plans: their hash and how they read.
+
+use kubernaut_api::analysis::Risk;
+use kubernaut_api::workflow::Step;
+use sha2::{Digest, Sha256};
+
+/// SHA-256 over the steps as JSON, in 64 hex digits: what was approved is what is executed (R4.5).
+///
+/// The JSON is canonical because the fields of a [`Step`] are written in their declared order and
+/// its maps are sorted.
+pub fn hash(steps: &[Step]) -> String {
+    let json = serde_json::to_vec(steps).unwrap_or_default();
+    Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Highest risk of the steps; an action that the catalogue does not know counts as high.
+pub fn risk(steps: &[Step]) -> Option<Risk> {
+    steps.iter().map(|step| crate::catalogue::find(&step.action).map_or(Risk::High, |action| action.risk)).max()
+}
+
+/// One plain sentence about a step, such as `rollback_deployment on Deployment/shop/web (toRevision=3)`.
+pub fn sentence(step: &Step) -> String {
+    let parameters: Vec<String> = step.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    if parameters.is_empty() {
+        format!("{} on {}", step.action, step.target)
+    } else {
+        format!("{} on {} ({})", step.action, step.target, parameters.join(", "))
+    }
+}
