@@ -1,0 +1,126 @@
+//! Parameters as a table: the one source of the JSON Schema, the check and the printed help.
+
+use serde_json::{Map, Value, json};
+
+use super::{Problem, Quantity, Values};
+
+/// One parameter of an action.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter {
+    /// Name, in camelCase.
+    pub name: &'static str,
+    /// What it may hold.
+    pub holds: ParameterType,
+    /// Whether it must be given.
+    pub required: bool,
+    /// What it means.
+    pub description: &'static str,
+}
+
+/// What a parameter may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParameterType {
+    /// A whole number within bounds.
+    Integer {
+        /// Least value.
+        min: i64,
+        /// Greatest value.
+        max: i64,
+    },
+    /// Name of an object (RFC 1123 subdomain, at most 253 characters).
+    Name,
+    /// Name of a container (RFC 1123 label, at most 63 characters).
+    Label,
+    /// Uid of an object.
+    Uid,
+    /// A Kubernetes quantity above zero, such as `256Mi` or `500m`.
+    Quantity,
+}
+
+impl ParameterType {
+    /// What is expected, as the end of a sentence that begins with the field's name.
+    pub fn expectation(self) -> String {
+        match self {
+            Self::Integer { min, max: i64::MAX } => format!("must be an integer ≥ {min}"),
+            Self::Integer { min, max } => format!("must be an integer from {min} to {max}"),
+            Self::Name => "must be the name of an object".into(),
+            Self::Label => "must be a name of at most 63 lower-case letters, digits and '-'".into(),
+            Self::Uid => "must be a uid".into(),
+            Self::Quantity => "must be a quantity above zero, such as 256Mi or 500m".into(),
+        }
+    }
+
+    fn accepts(self, value: &Value) -> bool {
+        match self {
+            Self::Integer { min, max } => value.as_i64().is_some_and(|number| (min..=max).contains(&number)),
+            Self::Name => value.as_str().is_some_and(|name| name.len() <= 253 && name.split('.').all(is_label)),
+            Self::Label => value.as_str().is_some_and(|name| name.len() <= 63 && is_label(name)),
+            Self::Uid => value.as_str().is_some_and(is_uid),
+            Self::Quantity => value.as_str().and_then(|text| Quantity::parse(text).ok()).is_some_and(Quantity::is_positive),
+        }
+    }
+
+    fn schema(self) -> Value {
+        match self {
+            Self::Integer { min, max: i64::MAX } => json!({"type": "integer", "minimum": min}),
+            Self::Integer { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
+            Self::Name => json!({
+                "type": "string",
+                "maxLength": 253,
+                "pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+            }),
+            Self::Label => json!({"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}),
+            Self::Uid => json!({"type": "string", "maxLength": 128, "pattern": "^[-a-zA-Z0-9]+$"}),
+            Self::Quantity => json!({
+                "type": "string",
+                "maxLength": 32,
+                "pattern": r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+            }),
+        }
+    }
+}
+
+/// The JSON Schema of a table of parameters.
+pub fn schema(table: &[Parameter]) -> Value {
+    let properties: Map<String, Value> = table
+        .iter()
+        .map(|parameter| {
+            let mut property = parameter.holds.schema();
+            property["description"] = parameter.description.into();
+            (parameter.name.to_owned(), property)
+        })
+        .collect();
+    let required: Vec<&str> = table.iter().filter(|parameter| parameter.required).map(|parameter| parameter.name).collect();
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+/// What is missing, unknown or does not fit, field by field.
+pub fn problems(table: &[Parameter], values: &Values) -> Vec<Problem> {
+    let known = table.iter().filter_map(|parameter| {
+        let field = format!("parameters.{}", parameter.name);
+        match values.get(parameter.name) {
+            None if parameter.required => {
+                Some(Problem::new(field, format!("is required; {}", parameter.holds.expectation())))
+            }
+            Some(value) if !parameter.holds.accepts(value) => Some(Problem::new(field, parameter.holds.expectation())),
+            _ => None,
+        }
+    });
+    let unknown = values
+        .keys()
+        .filter(|name| !table.iter().any(|parameter| parameter.name == name.as_str()))
+        .map(|name| Problem::new(format!("parameters.{name}"), "is not a parameter of this action"));
+    known.chain(unknown).collect()
+}
+
+fn is_label(text: &str) -> bool {
+    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(alphanumeric)
+        && bytes.last().is_some_and(alphanumeric)
+        && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
+}
+
+fn is_uid(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}

@@ -1,0 +1,42 @@
+//! rollback_deployment: back to the pod template of a named revision.
+
+use kubernaut_api::analysis::Risk;
+use serde::{Deserialize, Serialize};
+
+use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Values, nothing_more};
+
+/// Parameters of rollback_deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RollbackDeployment {
+    /// Revision to go back to, as in the annotation `deployment.kubernetes.io/revision`.
+    pub to_revision: i64,
+}
+
+pub(super) static SPEC: ActionSpec = ActionSpec {
+    name: "rollback_deployment",
+    summary: "Takes a Deployment back to the pod template of an earlier revision, as `kubectl rollout undo` does.",
+    risk: Risk::Medium,
+    target_kinds: &["Deployment"],
+    parameters: &[Parameter {
+        name: "toRevision",
+        holds: ParameterType::Integer { min: 1, max: i64::MAX },
+        required: true,
+        description: "Revision to go back to: the annotation deployment.kubernetes.io/revision of one of its ReplicaSets.",
+    }],
+    precondition: "The Deployment is not paused, its newest revision is known, and it still owns a ReplicaSet of that revision.",
+    effect: "Replaces the pod template; the Deployment's own strategy rolls the pods over.",
+    verification: "The rollout completes and the pods are ready and stay so.",
+    inverse: Some("rollback_deployment to the revision before"),
+    rules: &[
+        PolicyRule { api_groups: &["apps"], resources: &["deployments"], verbs: &["get", "patch"] },
+        PolicyRule { api_groups: &["apps"], resources: &["replicasets"], verbs: &["list"] },
+    ],
+    check: nothing_more,
+    undo,
+};
+
+fn undo(before: &Values) -> Option<Values> {
+    let revision = before.get("revision")?.as_i64()?;
+    Some([("toRevision".to_owned(), revision.into())].into())
+}

@@ -1,0 +1,193 @@
+use kubernaut_api::workflow::OnFailure;
+use serde_json::json;
+
+use super::*;
+
+fn target(kind: &str) -> TargetRef {
+    TargetRef {
+        api_version: api_version(kind).into(),
+        kind: kind.into(),
+        namespace: Some("shop".into()),
+        name: "web".into(),
+        uid: Some("6f1c1b8e-0000-4000-8000-000000000001".into()),
+    }
+}
+
+fn step(action: &str, target: TargetRef, parameters: &Value) -> Step {
+    Step {
+        name: "act".into(),
+        action: action.into(),
+        target,
+        parameters: values(parameters),
+        depends_on: vec![],
+        on_failure: OnFailure::Fail,
+        timeout: None,
+    }
+}
+
+fn values(object: &Value) -> Values {
+    object.as_object().cloned().unwrap_or_default().into_iter().collect()
+}
+
+/// Checks a step and compares everything that is wrong with it, one line per problem.
+fn expect(action: &str, kind: &str, parameters: &Value, problems: &[&str]) {
+    let found = check(&step(action, target(kind), parameters)).err().unwrap_or_default();
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(found, problems, "{action} on {kind} with {parameters}");
+}
+
+#[test]
+fn sound_steps_pass() {
+    for (action, kind, parameters) in [
+        ("rollback_deployment", "Deployment", json!({"toRevision": 3})),
+        ("scale_deployment", "Deployment", json!({"replicas": 0})),
+        ("scale_deployment", "Deployment", json!({"replicas": 1000})),
+        ("restart_pod", "Pod", json!({})),
+        ("restart_pod", "StatefulSet", json!({"pod": "web-0", "uid": "abc-1"})),
+        ("update_resources", "Deployment", json!({"container": "app", "memoryLimit": "256Mi"})),
+        ("update_resources", "DaemonSet", json!({"container": "app", "memoryLimit": "1Gi", "memoryRequest": "1024Mi"})),
+    ] {
+        expect(action, kind, &parameters, &[]);
+    }
+}
+
+#[test]
+fn each_problem_names_its_field() {
+    let at_least_1 = "parameters.toRevision: must be an integer ≥ 1";
+    let replicas = "parameters.replicas: must be an integer from 0 to 1000";
+    let quantity = "parameters.memoryLimit: must be a quantity above zero, such as 256Mi or 500m";
+    for (action, kind, parameters, problems) in [
+        ("rm_rf", "Deployment", json!({}), &["action: is not one of restart_pod, rollback_deployment, scale_deployment, update_resources"][..]),
+        ("rollback_deployment", "StatefulSet", json!({"toRevision": 1}), &["target.kind: must be Deployment"]),
+        ("rollback_deployment", "Deployment", json!({}), &["parameters.toRevision: is required; must be an integer ≥ 1"]),
+        ("rollback_deployment", "Deployment", json!({"toRevision": 0}), &[at_least_1]),
+        ("rollback_deployment", "Deployment", json!({"toRevision": "3"}), &[at_least_1]),
+        ("rollback_deployment", "Deployment", json!({"toRevision": 1.5}), &[at_least_1]),
+        ("rollback_deployment", "Deployment", json!({"toRevision": null}), &[at_least_1]),
+        (
+            "rollback_deployment",
+            "Deployment",
+            json!({"toRevision": -1, "force": true}),
+            &[at_least_1, "parameters.force: is not a parameter of this action"],
+        ),
+        ("scale_deployment", "Deployment", json!({"replicas": 1001}), &[replicas]),
+        ("scale_deployment", "Deployment", json!({"replicas": -1}), &[replicas]),
+        ("scale_deployment", "Deployment", json!({"replicas": 4_294_967_297_i64}), &[replicas]),
+        ("restart_pod", "Pod", json!({"pod": "x"}), &["parameters.pod: must be absent when the target is the pod itself"]),
+        ("restart_pod", "Deployment", json!({"pod": "web-1"}), &["parameters.uid: is required when the target is a Deployment"]),
+        ("restart_pod", "Deployment", json!({"pod": "../x", "uid": "1"}), &["parameters.pod: must be the name of an object"]),
+        (
+            "update_resources",
+            "Deployment",
+            json!({"container": "app"}),
+            &["parameters: must set at least one of memoryLimit, memoryRequest, cpuLimit, cpuRequest"],
+        ),
+        ("update_resources", "Deployment", json!({"container": "app", "memoryLimit": "-1Mi"}), &[quantity]),
+        ("update_resources", "Deployment", json!({"container": "app", "memoryLimit": "0"}), &[quantity]),
+        ("update_resources", "Deployment", json!({"container": "app", "memoryLimit": 5}), &[quantity]),
+        (
+            "update_resources",
+            "Deployment",
+            json!({"container": "app", "memoryLimit": "1Gi", "memoryRequest": "2Gi"}),
+            &["parameters.memoryRequest: must not exceed memoryLimit"],
+        ),
+        (
+            "update_resources",
+            "Deployment",
+            json!({"container": "A$(id)", "cpuLimit": "1"}),
+            &["parameters.container: must be a name of at most 63 lower-case letters, digits and '-'"],
+        ),
+    ] {
+        expect(action, kind, &parameters, problems);
+    }
+}
+
+#[test]
+fn a_target_must_be_addressable() {
+    let bare = TargetRef { api_version: "example.com/v1".into(), namespace: None, ..target("Deployment") };
+    let problems = check(&step("scale_deployment", bare, &json!({"replicas": 1}))).unwrap_err();
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems, ["target.apiVersion: must be apps/v1", "target.namespace: is required"]);
+}
+
+#[test]
+fn a_pod_is_never_restarted_by_name_alone() {
+    let nameless = TargetRef { uid: None, ..target("Pod") };
+    let problems = check(&step("restart_pod", nameless, &json!({}))).unwrap_err();
+    assert_eq!(problems[0].field, "target.uid");
+}
+
+#[test]
+fn sound_parameters_have_a_type() {
+    let parsed: RollbackDeployment = parse(&values(&json!({"toRevision": 7}))).unwrap();
+    assert_eq!(parsed, RollbackDeployment { to_revision: 7 });
+    let parsed: UpdateResources = parse(&values(&json!({"container": "app", "cpuRequest": "100m"}))).unwrap();
+    assert_eq!(parsed, UpdateResources { container: "app".into(), cpu_request: Some("100m".into()), ..UpdateResources::default() });
+    assert!(parse::<ScaleDeployment>(&values(&json!({"replicas": 1, "more": 2}))).is_err());
+}
+
+#[test]
+fn the_inverse_passes_the_same_check() {
+    for (action, before, parameters) in [
+        ("rollback_deployment", json!({"revision": 4, "replicaSet": "web-1"}), Some(json!({"toRevision": 4}))),
+        ("rollback_deployment", json!({}), None),
+        ("scale_deployment", json!({"replicas": 2}), Some(json!({"replicas": 2}))),
+        ("scale_deployment", json!({"replicas": 5000}), None),
+        ("restart_pod", json!({"pod": "web-0"}), None),
+        (
+            "update_resources",
+            json!({"container": "app", "memoryLimit": "64Mi"}),
+            Some(json!({"container": "app", "memoryLimit": "64Mi"})),
+        ),
+        ("update_resources", json!({"container": "app"}), None),
+    ] {
+        let undo = find(action).unwrap().undo(&values(&before));
+        assert_eq!(undo, parameters.as_ref().map(values), "{action} {before}");
+        if let Some(parameters) = parameters {
+            expect(action, "Deployment", &parameters, &[]);
+        }
+    }
+}
+
+#[test]
+fn the_schema_says_what_the_check_does() {
+    let schema = find("scale_deployment").unwrap().schema();
+    assert_eq!(
+        schema,
+        json!({
+            "type": "object",
+            "properties": {"replicas": {
+                "type": "integer", "minimum": 0, "maximum": 1000,
+                "description": "Number of replicas to have: absolute, never an increment.",
+            }},
+            "required": ["replicas"],
+            "additionalProperties": false,
+        })
+    );
+}
+
+#[test]
+fn the_catalogue_is_sorted_and_asks_for_no_wildcard() {
+    assert!(ALL.is_sorted_by(|left, right| left.name < right.name));
+    for spec in ALL {
+        for rule in spec.rules {
+            let words = rule.api_groups.iter().chain(rule.resources).chain(rule.verbs);
+            assert!(words.into_iter().all(|word| !word.contains('*')), "{}", spec.name);
+        }
+    }
+}
+
+#[test]
+fn the_input_of_a_job_survives_the_environment() {
+    let input = ActInput {
+        execution: "ke-rr-1-act".into(),
+        action: "scale_deployment".into(),
+        target: target("Deployment"),
+        parameters: values(&json!({"replicas": 3})),
+        dry_run: true,
+        plan_hash: "0".repeat(64),
+    };
+    let json = serde_json::to_string(&input).unwrap();
+    assert!(json.contains(r#""dryRun":true"#), "{json}");
+    assert_eq!(serde_json::from_str::<ActInput>(&json).unwrap(), input);
+}
