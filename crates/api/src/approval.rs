@@ -25,6 +25,7 @@ use crate::meta::TargetRef;
     doc = "Asks a person whether one plan may be executed. Made by Kubernaut, answered through its status.",
     validation = Rule::new("self.spec == oldSelf.spec").message("spec is immutable"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.decision) || (has(self.status) && has(self.status.decision) && self.status.decision == oldSelf.status.decision)").message("status.decision cannot be changed once it is made"),
+    validation = Rule::new("!has(self.status) || !has(self.status.decision) || (has(self.status.decidedBy) && size(self.status.decidedBy) > 0)").message("status.decidedBy must name who decided"),
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.name"),
     printcolumn(name = "Risk", type_ = "string", json_path = ".spec.risk"),
     printcolumn(name = "Confidence", type_ = "number", json_path = ".spec.confidence"),

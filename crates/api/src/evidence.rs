@@ -53,6 +53,9 @@ pub struct Workload {
     pub object: TargetRef,
     /// Replicas wanted.
     pub replicas: i32,
+    /// Replicas that exist, of any template, not counting those being deleted.
+    #[serde(default)]
+    pub total_replicas: i32,
     /// Replicas of the newest template.
     #[serde(default)]
     pub updated_replicas: i32,

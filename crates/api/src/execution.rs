@@ -25,7 +25,7 @@ use crate::meta::{TargetRef, Transition, phases, staged};
     derive = "PartialEq",
     cel,
     doc = "Runs one action on one target as one Job. Made by Kubernaut.",
-    validation = Rule::new("self.spec.action == oldSelf.spec.action && self.spec.target == oldSelf.spec.target && self.spec.planHash == oldSelf.spec.planHash && self.spec.request == oldSelf.spec.request && self.spec.step == oldSelf.spec.step && self.spec.timeout == oldSelf.spec.timeout && self.spec.verificationTimeout == oldSelf.spec.verificationTimeout && has(self.spec.parameters) == has(oldSelf.spec.parameters) && (!has(self.spec.parameters) || self.spec.parameters == oldSelf.spec.parameters) && has(self.spec.dryRun) == has(oldSelf.spec.dryRun) && (!has(self.spec.dryRun) || self.spec.dryRun == oldSelf.spec.dryRun)").message("spec is immutable but for cancelled"),
+    validation = Rule::new("self.spec == oldSelf.spec").message("spec is immutable"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Completed', 'Failed', 'Cancelled']) || (has(self.status) && has(self.status.phase) && self.status.phase == oldSelf.status.phase)").message("status.phase is terminal"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Action", type_ = "string", json_path = ".spec.action"),
@@ -56,9 +56,6 @@ pub struct KubernetesExecutionSpec {
     /// Send every mutation with `dryRun=All`.
     #[serde(default, skip_serializing_if = "crate::request::is_false")]
     pub dry_run: bool,
-    /// Set to true to cancel: the Job is not started, or is stopped.
-    #[serde(default, skip_serializing_if = "crate::request::is_false")]
-    pub cancelled: bool,
     /// Limit of the Job.
     #[schemars(schema_with = "crate::schema::duration")]
     pub timeout: Duration,

@@ -93,7 +93,7 @@ pub trait Staged: Resource<DynamicType = (), Scope = NamespaceResourceScope> {
     /// Name of the request that this object serves: the correlation of all events of one remediation.
     fn request_name(&self) -> String;
 
-    /// Reason and message of the current phase.
+    /// The conditions of the status.
     fn conditions(&self) -> &[Condition];
 }
 

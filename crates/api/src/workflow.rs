@@ -54,7 +54,7 @@ pub struct WorkflowExecutionSpec {
     /// Send every mutation with `dryRun=All`.
     #[serde(default, skip_serializing_if = "crate::request::is_false")]
     pub dry_run: bool,
-    /// Stop: no further step starts, a running Job is stopped.
+    /// Limit of the whole workflow; past it no further step starts.
     #[schemars(schema_with = "crate::schema::duration")]
     pub timeout: Duration,
 }

@@ -1,1 +1,250 @@
-//! (being written)
+//! The decision about an AIAnalysis: is the diagnosis a plan, and may the plan run by itself?
+//!
+//! A provider's answer is untrusted: the plan is checked against the catalogue and against the
+//! evidence here, whoever proposed it (R4.2, R4.3).
+
+use kubernaut_api::analysis::{AIAnalysisStatus, Plan as ActionPlan, Risk, RootCause};
+use kubernaut_api::approval::Decision;
+use kubernaut_api::meta::Phase as _;
+use kubernaut_api::workflow::Step;
+use kubernaut_api::{
+    AIAnalysis, AnalysisPhase, Evidence, MicroTime, RemediationApproval, RemediationApprovalSpec,
+    TargetRef, names,
+};
+
+use crate::diagnosis::{Diagnosis, Finding};
+use crate::request::child_of;
+use crate::settings::Settings;
+use crate::stage::{Next, Notice, Why, after, enter, passed};
+use crate::{catalogue, plan};
+
+/// Reason of an analysis whose question nobody answered in time.
+pub const APPROVAL_EXPIRED: &str = "ApprovalExpired";
+
+/// Everything the decision depends on.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The object.
+    pub analysis: AIAnalysis,
+    /// True when the request has ended or is cancelled: nothing new starts.
+    pub request_over: bool,
+    /// The evidence, as the RemediationProcessing recorded it.
+    pub evidence: Option<Evidence>,
+    /// The provider's name and answer; `None` when it is not asked any more.
+    pub answer: Option<(String, Diagnosis)>,
+    /// The approval, if one was asked for.
+    pub approval: Option<RemediationApproval>,
+    /// Settings.
+    pub settings: Settings,
+    /// The time.
+    pub now: MicroTime,
+}
+
+/// Everything the decision wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The status to write.
+    pub status: AIAnalysisStatus,
+    /// The question to ask after that, unless it was asked.
+    pub child: Option<Box<RemediationApproval>>,
+    /// Kubernetes Events to publish.
+    pub notices: Vec<Notice>,
+    /// When to look again.
+    pub next: Next,
+}
+
+/// Decides about one AIAnalysis.
+pub fn decide(seen: &Seen) -> Plan {
+    let mut status = seen.analysis.status.clone().unwrap_or_default();
+    status.observed_generation = seen.analysis.metadata.generation;
+    if !status.phase.is_some_and(|phase| phase.is_terminal()) {
+        proceed(&mut status, seen);
+    }
+    let asks = status.phase == Some(AnalysisPhase::Approval);
+    let child = if asks && seen.approval.is_none() { question(&status, seen).map(Box::new) } else { None };
+    let notices = if asks && seen.analysis.status.as_ref().and_then(|old| old.phase) != status.phase {
+        let name = status.approval_name.clone().unwrap_or_default();
+        vec![Notice { warning: true, reason: "ApprovalRequired".into(), note: format!("RemediationApproval {name} waits for a person") }]
+    } else {
+        vec![]
+    };
+    Plan { next: Next::earliest([status.phase_deadline.as_ref()]), status, child, notices }
+}
+
+fn proceed(status: &mut AIAnalysisStatus, seen: &Seen) {
+    let now = &seen.now;
+    if status.phase.is_none() {
+        enter(status, AnalysisPhase::Pending, now, Why::new("Created", ""));
+    }
+    if seen.request_over {
+        enter(status, AnalysisPhase::Failed, now, Why::new("RequestEnded", "the request ended first"));
+        return;
+    }
+    match status.phase {
+        Some(AnalysisPhase::Pending | AnalysisPhase::Analyzing) => analyse(status, seen),
+        Some(AnalysisPhase::Approval) => answer(status, seen),
+        _ => {}
+    }
+}
+
+fn analyse(status: &mut AIAnalysisStatus, seen: &Seen) {
+    let now = &seen.now;
+    if status.phase == Some(AnalysisPhase::Pending) {
+        let why = Why::new("Analyzing", format!("looking for the cause at {}", seen.analysis.spec.target));
+        enter(status, AnalysisPhase::Analyzing, now, why);
+        status.phase_deadline = Some(after(now, seen.analysis.spec.timeout.into()));
+    }
+    let Some(evidence) = &seen.evidence else {
+        enter(status, AnalysisPhase::Failed, now, Why::new("EvidenceMissing", "the RemediationProcessing holds no evidence"));
+        return;
+    };
+    let Some((provider, diagnosis)) = &seen.answer else {
+        if passed(status.phase_deadline.as_ref(), now) {
+            enter(status, AnalysisPhase::Failed, now, Why::new("AnalyzingTimedOut", "no provider answered in time"));
+        }
+        return;
+    };
+    status.provider = Some(provider.clone());
+    match diagnosis {
+        Diagnosis::NothingWrong { evidence } => {
+            let seen: Vec<_> = evidence.iter().map(|cited| cited.observation.as_str()).collect();
+            enter(status, AnalysisPhase::Completed, now, Why::new("NothingWrong", seen.join("; ")));
+        }
+        Diagnosis::Unknown { summary } => {
+            enter(status, AnalysisPhase::Rejected, now, Why::new("NoCauseFound", summary.clone()));
+        }
+        Diagnosis::Found(finding) => propose(status, finding, evidence, seen),
+    }
+}
+
+/// Turns a finding into a plan, if it holds against the evidence and the catalogue.
+fn propose(status: &mut AIAnalysisStatus, finding: &Finding, evidence: &Evidence, seen: &Seen) {
+    let now = &seen.now;
+    enter(status, AnalysisPhase::Generating, now, Why::new(finding.cause.clone(), finding.summary.clone()));
+    let confidence = finding.confidence();
+    status.root_cause = Some(RootCause {
+        cause: finding.cause.clone(),
+        summary: finding.summary.clone(),
+        evidence: finding.evidence.clone(),
+    });
+    status.contributing_factors.clone_from(&finding.contributing_factors);
+    status.confidence = Some(confidence);
+    status.confidence_signals.clone_from(&finding.signals);
+
+    let problems = problems(finding, evidence, &seen.analysis.spec.target);
+    if !problems.is_empty() {
+        enter(status, AnalysisPhase::Rejected, now, Why::new("InvalidPlan", problems.join("; ")));
+        return;
+    }
+    if finding.steps.is_empty() {
+        let message = format!("{}; no action of the catalogue mends it: {}", finding.summary, finding.rationale);
+        enter(status, AnalysisPhase::Rejected, now, Why::new("NoActionFits", message));
+        return;
+    }
+    let risk = plan::risk(&finding.steps).unwrap_or(Risk::High);
+    status.plan = Some(ActionPlan {
+        hash: plan::hash(&finding.steps),
+        steps: finding.steps.clone(),
+        rationale: finding.rationale.clone(),
+        risk: Some(risk),
+    });
+    let settings = &seen.settings;
+    if confidence < settings.reject_below {
+        let message = format!("confidence {confidence} is below {}: {}", settings.reject_below, finding.summary);
+        enter(status, AnalysisPhase::Rejected, now, Why::new("LowConfidence", message));
+    } else if confidence > settings.approve_above && risk < Risk::High {
+        let message = format!("confidence {confidence}: {}", finding.summary);
+        enter(status, AnalysisPhase::Completed, now, Why::new(finding.cause.clone(), message));
+    } else {
+        let name = names::approval(&seen.analysis.spec.request);
+        let message = format!("confidence {confidence}, risk {risk:?}: RemediationApproval {name} waits for a person");
+        enter(status, AnalysisPhase::Approval, now, Why::new("ApprovalRequired", message));
+        status.phase_deadline = Some(after(now, seen.analysis.spec.approval_timeout.into()));
+        status.approval_name = Some(name);
+    }
+}
+
+/// Everything that voids a finding: a citation of what is not in the evidence, a step that the
+/// catalogue refuses, a step on something else than the target or what belongs to it.
+fn problems(finding: &Finding, evidence: &Evidence, target: &TargetRef) -> Vec<String> {
+    let mut problems = vec![];
+    for cited in &finding.evidence {
+        if !knows(evidence, target, &cited.object) {
+            problems.push(format!("{} is cited but is not in the evidence", cited.object));
+        }
+    }
+    for step in &finding.steps {
+        if let Err(refused) = catalogue::check(step) {
+            problems.extend(refused.iter().map(|problem| format!("step {}: {problem}", step.name)));
+        }
+        if !belongs(evidence, target, step) {
+            problems.push(format!("step {}: {} does not belong to {target}", step.name, step.target));
+        }
+    }
+    problems
+}
+
+/// True when an object, as `Kind/name`, is the target or stands in the evidence.
+fn knows(evidence: &Evidence, target: &TargetRef, object: &str) -> bool {
+    let is = |kind: &str, name: &str| object.split_once('/') == Some((kind, name));
+    is(&target.kind, &target.name)
+        || evidence.owner_chain.iter().any(|owner| is(&owner.kind, &owner.name))
+        || evidence.pods.iter().any(|pod| is("Pod", &pod.name))
+        || evidence.revisions.iter().any(|revision| is("ReplicaSet", &revision.holder) || is("ControllerRevision", &revision.holder))
+        || evidence.events.iter().any(|event| event.object == object)
+}
+
+fn belongs(evidence: &Evidence, target: &TargetRef, step: &Step) -> bool {
+    let same = |a: &TargetRef, b: &TargetRef| a.kind == b.kind && a.namespace == b.namespace && a.name == b.name;
+    same(&step.target, target)
+        || (step.target.kind == "Pod"
+            && step.target.namespace == target.namespace
+            && evidence.pods.iter().any(|pod| pod.name == step.target.name))
+}
+
+fn answer(status: &mut AIAnalysisStatus, seen: &Seen) {
+    let now = &seen.now;
+    let asked = status.plan.as_ref().map(|plan| plan.hash.as_str());
+    let decided = seen
+        .approval
+        .as_ref()
+        .filter(|approval| Some(approval.spec.plan_hash.as_str()) == asked)
+        .and_then(|approval| approval.status.as_ref());
+    let by = decided.and_then(|decided| decided.decided_by.as_deref()).unwrap_or("someone");
+    let comment = decided.and_then(|decided| decided.comment.as_deref()).map_or_else(String::new, |text| format!(": {text}"));
+    match decided.and_then(|decided| decided.decision) {
+        // An answer given in time counts even when it is read late.
+        Some(Decision::Approved) => {
+            enter(status, AnalysisPhase::Completed, now, Why::new("Approved", format!("approved by {by}{comment}")));
+        }
+        Some(Decision::Rejected) => {
+            enter(status, AnalysisPhase::Rejected, now, Why::new("RejectedByPerson", format!("rejected by {by}{comment}")));
+        }
+        None if passed(status.phase_deadline.as_ref(), now) => {
+            enter(status, AnalysisPhase::Rejected, now, Why::new(APPROVAL_EXPIRED, "nobody answered in time"));
+        }
+        None => {}
+    }
+}
+
+fn question(status: &AIAnalysisStatus, seen: &Seen) -> Option<RemediationApproval> {
+    let (plan, expires_at) = (status.plan.as_ref()?, status.phase_deadline.clone()?);
+    let request = seen.analysis.spec.request.clone();
+    let mut metadata = child_of(&seen.analysis, names::approval(&request), &request);
+    // It has no phases, so the relay has nothing to record before it may go.
+    metadata.finalizers = None;
+    Some(RemediationApproval {
+        metadata,
+        spec: RemediationApprovalSpec {
+            request,
+            plan_hash: plan.hash.clone(),
+            target: seen.analysis.spec.target.clone(),
+            risk: plan.risk.unwrap_or(Risk::High),
+            confidence: status.confidence.unwrap_or_default(),
+            summary: status.root_cause.as_ref().map(|cause| cause.summary.clone()).unwrap_or_default(),
+            steps: plan.steps.iter().map(crate::plan::sentence).collect(),
+            expires_at,
+        },
+        status: None,
+    })
+}

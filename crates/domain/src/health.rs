@@ -1,1 +1,70 @@
-//! (being written)
+//! Is a target healthy? One answer for the step's check and for the request's verification.
+
+use kubernaut_api::evidence::Workload;
+
+/// Health of a target at one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// As its spec wants it.
+    Healthy,
+    /// Not yet, and why.
+    Unhealthy(String),
+    /// The target does not exist any more.
+    Gone,
+    /// The target is of a kind without replicas: nothing to judge it by.
+    NotApplicable,
+}
+
+/// Health of a workload: its controller has seen the newest spec, and every replica is of the
+/// newest template and available.
+pub fn of_workload(workload: &Workload) -> Health {
+    let Workload { replicas, updated_replicas, ready_replicas, available_replicas, .. } = *workload;
+    if workload.observed_generation < workload.generation {
+        Health::Unhealthy("its controller has not seen the change yet".into())
+    } else if updated_replicas < replicas {
+        Health::Unhealthy(format!("{updated_replicas} of {replicas} replicas are of the newest template"))
+    } else if ready_replicas < replicas || available_replicas < replicas {
+        Health::Unhealthy(format!("{} of {replicas} replicas are available", ready_replicas.min(available_replicas)))
+    } else if workload.total_replicas > replicas {
+        Health::Unhealthy(format!("{} replicas of an older template are still there", workload.total_replicas - replicas))
+    } else {
+        Health::Healthy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workload(replicas: i32, updated: i32, available: i32) -> Workload {
+        Workload {
+            replicas,
+            total_replicas: replicas,
+            updated_replicas: updated,
+            ready_replicas: available,
+            available_replicas: available,
+            generation: 2,
+            observed_generation: 2,
+            ..Workload::default()
+        }
+    }
+
+    #[test]
+    fn a_workload_is_healthy_when_every_replica_is_new_and_available() {
+        assert_eq!(of_workload(&workload(2, 2, 2)), Health::Healthy);
+        assert_eq!(of_workload(&workload(0, 0, 0)), Health::Healthy);
+    }
+
+    #[test]
+    fn a_workload_in_the_middle_of_a_rollout_is_not_healthy() {
+        assert!(matches!(of_workload(&workload(2, 1, 2)), Health::Unhealthy(_)));
+        assert!(matches!(of_workload(&workload(2, 2, 1)), Health::Unhealthy(_)));
+        assert!(matches!(of_workload(&Workload { total_replicas: 3, ..workload(2, 2, 2) }), Health::Unhealthy(_)));
+    }
+
+    #[test]
+    fn a_change_that_its_controller_has_not_seen_is_not_healthy() {
+        let stale = Workload { generation: 3, ..workload(2, 2, 2) };
+        assert!(matches!(of_workload(&stale), Health::Unhealthy(_)));
+    }
+}

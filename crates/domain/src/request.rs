@@ -1,1 +1,399 @@
-//! (being written)
+//! The decision about a RemediationRequest: which stage is next, and how it ends.
+//!
+//! It orchestrates: it makes the RemediationProcessing, the AIAnalysis and the WorkflowExecution, each
+//! owned by the one before. Deliberately absent: how any of them does its work.
+
+use kubernaut_api::labels;
+use kubernaut_api::meta::Phase as _;
+use kubernaut_api::names;
+use kubernaut_api::request::{RemediationRequestStatus, RequestPhase};
+use kubernaut_api::{
+    AIAnalysis, AIAnalysisSpec, AnalysisPhase, MicroTime, ObjectMeta, Outcome, ProcessingPhase, RemediationProcessing,
+    RemediationProcessingSpec, RemediationRequest, Resource, ResourceExt, TargetRef, WorkflowExecution,
+    WorkflowExecutionSpec, WorkflowPhase,
+};
+
+use crate::analysis::APPROVAL_EXPIRED;
+use crate::health::Health;
+use crate::plan;
+use crate::settings::{Limits, Settings};
+use crate::stage::{Next, Notice, Why, after, enter, passed};
+
+/// Everything the decision depends on.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The request.
+    pub request: RemediationRequest,
+    /// Its processing, if it exists.
+    pub processing: Option<RemediationProcessing>,
+    /// Its analysis, if it exists.
+    pub analysis: Option<AIAnalysis>,
+    /// Its workflow, if it exists.
+    pub workflow: Option<WorkflowExecution>,
+    /// Health of the target; looked at while the request is executing or verifying.
+    pub health: Option<Health>,
+    /// Settings.
+    pub settings: Settings,
+    /// The time.
+    pub now: MicroTime,
+}
+
+/// Everything the decision wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The status to write.
+    pub status: RemediationRequestStatus,
+    /// The child to make after that, unless it exists.
+    pub child: Option<Child>,
+    /// Kubernetes Events to publish.
+    pub notices: Vec<Notice>,
+    /// When to look again.
+    pub next: Next,
+}
+
+/// A child of the pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Child {
+    /// Collects the evidence.
+    Processing(Box<RemediationProcessing>),
+    /// Finds the cause.
+    Analysis(Box<AIAnalysis>),
+    /// Executes the plan.
+    Workflow(Box<WorkflowExecution>),
+}
+
+/// Decides what a request needs next.
+pub fn decide(seen: &Seen) -> Plan {
+    let mut status = seen.request.status.clone().unwrap_or_default();
+    status.observed_generation = seen.request.metadata.generation;
+    let recorded = status.transitions.len();
+    let limits = seen.settings.limits.with(seen.request.spec.timeouts.as_ref());
+
+    let child = match status.phase {
+        Some(phase) if phase.is_terminal() => None,
+        _ if seen.request.spec.cancelled && !runs(seen) => {
+            end(&mut status, RequestPhase::Cancelled, None, seen, Why::new("CancelledByUser", "spec.cancelled was set"));
+            None
+        }
+        Some(phase) if passed(status.phase_deadline.as_ref(), &seen.now) || passed(status.deadline.as_ref(), &seen.now) => {
+            time_out(&mut status, phase, seen);
+            None
+        }
+        Some(phase) => proceed(&mut status, phase, seen, &limits),
+        None => begin(&mut status, seen, &limits),
+    };
+
+    let ended = status.phase.is_some_and(|phase| phase.is_terminal());
+    let settles = status.healthy_since.as_ref().map(|since| settled_at(since, &status, seen));
+    let next = if ended {
+        Next::OnChange
+    } else {
+        Next::earliest([status.deadline.as_ref(), status.phase_deadline.as_ref(), settles.as_ref()])
+    };
+    Plan { notices: notices(&status, recorded), status, child, next }
+}
+
+fn begin(status: &mut RemediationRequestStatus, seen: &Seen, limits: &Limits) -> Option<Child> {
+    let now = &seen.now;
+    enter(status, RequestPhase::Pending, now, Why::new("Received", format!("alert {}", seen.request.spec.signal.name)));
+    status.deadline = Some(after(now, limits.request));
+    let Some(target) = seen.request.spec.target.clone() else {
+        let why = Why::new("TargetUnresolved", "the alert names no object that exists: a person has to look");
+        end(status, RequestPhase::Completed, Some(Outcome::ManualReviewRequired), seen, why);
+        return None;
+    };
+    enter(status, RequestPhase::Processing, now, Why::new("TargetResolved", format!("collecting evidence about {target}")));
+    // One limit for each of its two phases, and some time for the hand-over.
+    status.phase_deadline = Some(after(now, limits.processing * 2));
+    let child = processing(&seen.request, target, limits);
+    status.processing_name = child.metadata.name.clone();
+    Some(Child::Processing(Box::new(child)))
+}
+
+fn proceed(status: &mut RemediationRequestStatus, phase: RequestPhase, seen: &Seen, limits: &Limits) -> Option<Child> {
+    let resolved = status.deduplication.as_ref().is_some_and(|seen| seen.resolved_at.is_some());
+    match phase {
+        RequestPhase::Processing | RequestPhase::Analyzing | RequestPhase::AwaitingApproval if resolved => {
+            let why = Why::new("AlertResolved", "the alert was resolved before anything was done");
+            end(status, RequestPhase::Cancelled, None, seen, why);
+            None
+        }
+        RequestPhase::Processing => after_processing(status, seen, limits),
+        RequestPhase::Analyzing | RequestPhase::AwaitingApproval => after_analysis(status, phase, seen, limits),
+        RequestPhase::Executing => after_workflow(status, seen, limits),
+        RequestPhase::Verifying => verify(status, seen),
+        // Nothing holds a request back yet, and Pending is left in the write that enters it.
+        RequestPhase::Pending | RequestPhase::Blocked => begin_again(status, seen, limits),
+        RequestPhase::Completed | RequestPhase::Failed | RequestPhase::TimedOut | RequestPhase::Cancelled => None,
+    }
+}
+
+fn begin_again(status: &mut RemediationRequestStatus, seen: &Seen, limits: &Limits) -> Option<Child> {
+    let target = seen.request.spec.target.clone()?;
+    enter(status, RequestPhase::Processing, &seen.now, Why::new("TargetResolved", format!("collecting evidence about {target}")));
+    status.phase_deadline = Some(after(&seen.now, limits.processing * 2));
+    let child = processing(&seen.request, target, limits);
+    status.processing_name = child.metadata.name.clone();
+    Some(Child::Processing(Box::new(child)))
+}
+
+fn after_processing(status: &mut RemediationRequestStatus, seen: &Seen, limits: &Limits) -> Option<Child> {
+    let target = seen.request.spec.target.clone()?;
+    let Some(processing) = &seen.processing else {
+        return Some(Child::Processing(Box::new(self::processing(&seen.request, target, limits))));
+    };
+    let result = processing.status.clone().unwrap_or_default();
+    match result.phase {
+        Some(ProcessingPhase::Completed) => {
+            let message = result.classification.map_or_else(String::new, |class| {
+                format!("{} {} of severity {}", class.priority, class.signal_type, class.severity)
+            });
+            enter(status, RequestPhase::Analyzing, &seen.now, Why::new("EvidenceCollected", message));
+            status.phase_deadline = Some(after(&seen.now, limits.analysis));
+            let child = analysis(&seen.request, processing, target, limits);
+            status.analysis_name = child.metadata.name.clone();
+            Some(Child::Analysis(Box::new(child)))
+        }
+        Some(ProcessingPhase::Failed) => {
+            let why = Why::new(
+                result.reason.unwrap_or_else(|| "ProcessingFailed".into()),
+                result.message.unwrap_or_else(|| "the evidence could not be collected".into()),
+            );
+            end(status, RequestPhase::Failed, None, seen, why);
+            None
+        }
+        _ => None,
+    }
+}
+
+fn after_analysis(
+    status: &mut RemediationRequestStatus,
+    phase: RequestPhase,
+    seen: &Seen,
+    limits: &Limits,
+) -> Option<Child> {
+    let Some(analysis) = &seen.analysis else {
+        let (target, processing) = (seen.request.spec.target.clone()?, seen.processing.as_ref()?);
+        return Some(Child::Analysis(Box::new(self::analysis(&seen.request, processing, target, limits))));
+    };
+    let result = analysis.status.clone().unwrap_or_default();
+    let why = |default: &str| {
+        Why::new(result.reason.clone().unwrap_or_else(|| default.into()), result.message.clone().unwrap_or_default())
+    };
+    match (result.phase, &result.plan) {
+        (Some(AnalysisPhase::Completed), Some(_)) => {
+            let child = workflow(&seen.request, analysis, limits)?;
+            let steps: Vec<_> = child.spec.steps.iter().map(plan::sentence).collect();
+            let reason = if phase == RequestPhase::AwaitingApproval { "Approved" } else { "PlanAccepted" };
+            enter(status, RequestPhase::Executing, &seen.now, Why::new(reason, steps.join("; ")));
+            status.phase_deadline = Some(after(&seen.now, limits.execution + GRACE));
+            status.workflow_name = child.metadata.name.clone();
+            Some(Child::Workflow(Box::new(child)))
+        }
+        (Some(AnalysisPhase::Completed), None) => {
+            end(status, RequestPhase::Completed, Some(Outcome::NoActionRequired), seen, why("NothingWrong"));
+            None
+        }
+        (Some(AnalysisPhase::Rejected), _) if result.reason.as_deref() == Some(APPROVAL_EXPIRED) => {
+            end(status, RequestPhase::TimedOut, Some(Outcome::ManualReviewRequired), seen, why(APPROVAL_EXPIRED));
+            None
+        }
+        (Some(AnalysisPhase::Rejected), _) => {
+            end(status, RequestPhase::Completed, Some(Outcome::ManualReviewRequired), seen, why("PlanRejected"));
+            None
+        }
+        (Some(AnalysisPhase::Failed), _) => {
+            end(status, RequestPhase::Failed, Some(Outcome::ManualReviewRequired), seen, why("AnalysisFailed"));
+            None
+        }
+        (Some(AnalysisPhase::Approval), _) if phase == RequestPhase::Analyzing => {
+            enter(status, RequestPhase::AwaitingApproval, &seen.now, why("ApprovalRequired"));
+            // The analysis gives the question up first; this is for the case that it cannot.
+            status.phase_deadline = result.phase_deadline.as_ref().map(|expiry| after(expiry, GRACE));
+            None
+        }
+        _ => None,
+    }
+}
+
+/// Time that a stage has to say itself that its limit has passed, before the request says it.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(30);
+
+fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &Limits) -> Option<Child> {
+    let Some(workflow) = &seen.workflow else {
+        return Some(Child::Workflow(Box::new(self::workflow(&seen.request, seen.analysis.as_ref()?, limits)?)));
+    };
+    let result = workflow.status.clone().unwrap_or_default();
+    let message = result.message.unwrap_or_default();
+    match result.phase {
+        Some(WorkflowPhase::Completed) if workflow.spec.dry_run => {
+            status.would_have_done =
+                result.steps.iter().map(|step| format!("{}: {}", step.name, step.message)).collect();
+            end(status, RequestPhase::Completed, Some(Outcome::DryRun), seen, Why::new("DryRun", "nothing was changed"));
+        }
+        Some(WorkflowPhase::Completed) => {
+            enter(status, RequestPhase::Verifying, &seen.now, Why::new("WorkflowCompleted", message));
+            status.phase_deadline = Some(after(&seen.now, limits.verification));
+            verify(status, seen);
+        }
+        Some(WorkflowPhase::Failed) => {
+            let why = Why::new(result.reason.unwrap_or_else(|| "WorkflowFailed".into()), message);
+            end(status, RequestPhase::Failed, Some(Outcome::ManualReviewRequired), seen, why);
+        }
+        Some(WorkflowPhase::Cancelled) => {
+            let why = Why::new(result.reason.unwrap_or_else(|| "CancelledByUser".into()), message);
+            end(status, RequestPhase::Cancelled, None, seen, why);
+        }
+        _ => {}
+    }
+    None
+}
+
+/// Did it help? Ends early on `resolved` plus health; without news of the alert, after a time of
+/// unbroken health in which the alert was not heard again (lessons 11 and 16).
+fn verify(status: &mut RemediationRequestStatus, seen: &Seen) -> Option<Child> {
+    match &seen.health {
+        Some(Health::Gone) => {
+            let why = Why::new("TargetGone", "the target was deleted while its health was being verified");
+            end(status, RequestPhase::Completed, Some(Outcome::Inconclusive), seen, why);
+        }
+        Some(Health::Healthy | Health::NotApplicable) => {
+            let since = status.healthy_since.get_or_insert_with(|| seen.now.clone()).clone();
+            let resolved = status.deduplication.as_ref().and_then(|dedup| dedup.resolved_at.as_ref()).is_some();
+            if resolved {
+                let why = Why::new("AlertResolved", "the target is healthy and the alert is resolved");
+                end(status, RequestPhase::Completed, Some(Outcome::Remediated), seen, why);
+            } else if passed(Some(&settled_at(&since, status, seen)), &seen.now) {
+                let why = Why::new("TargetHealthy", "the target stayed healthy and the alert was not heard again");
+                end(status, RequestPhase::Completed, Some(Outcome::Remediated), seen, why);
+            }
+        }
+        Some(Health::Unhealthy(_)) => status.healthy_since = None,
+        None => {}
+    }
+    None
+}
+
+/// When unbroken health is proof enough: counted anew whenever the alert was heard again.
+fn settled_at(since: &MicroTime, status: &RemediationRequestStatus, seen: &Seen) -> MicroTime {
+    let heard = status.deduplication.as_ref().map(|dedup| &dedup.last_seen);
+    let from = heard.map_or(since, |heard| heard.max(since));
+    after(from, seen.settings.stabilization)
+}
+
+fn time_out(status: &mut RemediationRequestStatus, phase: RequestPhase, seen: &Seen) {
+    let outcome = match phase {
+        RequestPhase::Verifying => Outcome::Inconclusive,
+        _ => Outcome::ManualReviewRequired,
+    };
+    let whole = passed(status.deadline.as_ref(), &seen.now);
+    let what = if whole { "the request" } else { "the phase" };
+    let health = match &seen.health {
+        Some(Health::Unhealthy(why)) => format!("; the target is not healthy: {why}"),
+        _ => String::new(),
+    };
+    let why = Why::new(format!("{phase}TimedOut"), format!("the deadline of {what} passed in phase {phase}{health}"));
+    end(status, RequestPhase::TimedOut, Some(outcome), seen, why);
+}
+
+fn end(status: &mut RemediationRequestStatus, phase: RequestPhase, outcome: Option<Outcome>, seen: &Seen, why: Why) {
+    enter(status, phase, &seen.now, why);
+    status.outcome = outcome;
+    status.completed_at = Some(seen.now.clone());
+    status.next_attempt_at = None;
+}
+
+/// True while a workflow is under way that has to end by itself first.
+fn runs(seen: &Seen) -> bool {
+    let executing = seen.request.status.as_ref().is_some_and(|status| status.phase == Some(RequestPhase::Executing));
+    let phase = seen.workflow.as_ref().and_then(|workflow| workflow.status.as_ref()).and_then(|status| status.phase);
+    executing && seen.workflow.is_some() && !phase.is_some_and(|phase| phase.is_terminal())
+}
+
+/// One Event for each transition that a person wants to see.
+fn notices(status: &RemediationRequestStatus, recorded: usize) -> Vec<Notice> {
+    let shown = |to: &str| {
+        ["Executing", "AwaitingApproval", "Blocked", "Completed", "Failed", "TimedOut", "Cancelled"].contains(&to)
+    };
+    status.transitions[recorded..]
+        .iter()
+        .filter(|transition| shown(&transition.to))
+        .map(|transition| Notice {
+            warning: !matches!(transition.to.as_str(), "Executing" | "Completed"),
+            reason: transition.to.clone(),
+            note: match (status.outcome, transition.to.as_str()) {
+                (Some(outcome), "Completed") => format!("{outcome:?}, {}: {}", transition.reason, transition.message),
+                _ => format!("{}: {}", transition.reason, transition.message),
+            },
+        })
+        .collect()
+}
+
+/// Metadata of a child: derived name, owner, labels, and the finalizer that the relay takes off.
+pub(crate) fn child_of<O>(owner: &O, name: String, request: &str) -> ObjectMeta
+where
+    O: Resource<DynamicType = ()>,
+{
+    ObjectMeta {
+        name: Some(name),
+        namespace: owner.meta().namespace.clone(),
+        owner_references: Some(owner.controller_owner_ref(&()).into_iter().collect()),
+        labels: Some([(labels::REQUEST.to_owned(), request.to_owned())].into()),
+        finalizers: Some(vec![labels::OUTBOX_FINALIZER.to_owned()]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn processing(request: &RemediationRequest, target: TargetRef, limits: &Limits) -> RemediationProcessing {
+    let name = request.name_any();
+    RemediationProcessing {
+        metadata: child_of(request, names::processing(&name), &name),
+        spec: RemediationProcessingSpec {
+            request: name,
+            signal: request.spec.signal.clone(),
+            target,
+            resource: request.spec.resource.clone(),
+            timeout: limits.processing.into(),
+        },
+        status: None,
+    }
+}
+
+fn analysis(
+    request: &RemediationRequest,
+    processing: &RemediationProcessing,
+    target: TargetRef,
+    limits: &Limits,
+) -> AIAnalysis {
+    let name = request.name_any();
+    AIAnalysis {
+        metadata: child_of(processing, names::analysis(&name), &name),
+        spec: AIAnalysisSpec {
+            request: name,
+            processing: processing.name_any(),
+            signal: request.spec.signal.clone(),
+            target,
+            timeout: limits.analysis.into(),
+            approval_timeout: limits.approval.into(),
+        },
+        status: None,
+    }
+}
+
+fn workflow(request: &RemediationRequest, analysis: &AIAnalysis, limits: &Limits) -> Option<WorkflowExecution> {
+    let name = request.name_any();
+    let plan = analysis.status.as_ref()?.plan.as_ref()?;
+    Some(WorkflowExecution {
+        metadata: child_of(analysis, names::workflow(&name), &name),
+        spec: WorkflowExecutionSpec {
+            request: name,
+            target: analysis.spec.target.clone(),
+            plan_hash: plan.hash.clone(),
+            steps: plan.steps.clone(),
+            parallelism: 5,
+            dry_run: request.spec.dry_run,
+            timeout: limits.execution.into(),
+        },
+        status: None,
+    })
+}

@@ -1,0 +1,97 @@
+//! What an administrator can set and decisions depend on. Defaults are those of R1.7 and R4.4.
+
+use std::time::Duration;
+
+use kubernaut_api::request::Timeouts;
+
+/// Settings of the decisions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Limits of a request that sets none itself.
+    pub limits: Limits,
+    /// How long a target has to stay healthy when nobody says that the alert is resolved.
+    pub stabilization: Duration,
+    /// Above this confidence a plan may run by itself.
+    pub approve_above: f64,
+    /// Below this confidence a plan is rejected.
+    pub reject_below: f64,
+    /// How Jobs are made.
+    pub job: JobSettings,
+}
+
+/// Limits of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The whole request.
+    pub request: Duration,
+    /// Each phase of processing.
+    pub processing: Duration,
+    /// Analysis.
+    pub analysis: Duration,
+    /// Waiting for a person.
+    pub approval: Duration,
+    /// Execution of the workflow.
+    pub execution: Duration,
+    /// Proving that it worked.
+    pub verification: Duration,
+}
+
+impl Limits {
+    /// These limits, with those that a request sets itself in their place.
+    pub fn with(self, own: Option<&Timeouts>) -> Self {
+        let Some(own) = own else { return self };
+        let pick = |own: Option<kubernaut_api::Duration>, default: Duration| own.map_or(default, Into::into);
+        Self {
+            request: pick(own.request, self.request),
+            processing: pick(own.processing, self.processing),
+            analysis: pick(own.analysis, self.analysis),
+            approval: pick(own.approval, self.approval),
+            execution: pick(own.execution, self.execution),
+            verification: pick(own.verification, self.verification),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        Self {
+            request: minutes(60),
+            processing: minutes(5),
+            analysis: minutes(10),
+            approval: minutes(15),
+            execution: minutes(30),
+            verification: minutes(30),
+        }
+    }
+}
+
+/// How Jobs are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobSettings {
+    /// Image of the runner: the operator's own.
+    pub image: String,
+    /// Pull policy of the image.
+    pub image_pull_policy: String,
+    /// Prefix of the ServiceAccounts of the actions.
+    pub service_account_prefix: String,
+    /// Limit of a Job whose step sets none.
+    pub timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            stabilization: Duration::from_secs(120),
+            approve_above: 0.9,
+            reject_below: 0.7,
+            job: JobSettings {
+                image: String::new(),
+                image_pull_policy: "IfNotPresent".into(),
+                service_account_prefix: "kubernaut-action-".into(),
+                timeout: Duration::from_secs(300),
+            },
+        }
+    }
+}
