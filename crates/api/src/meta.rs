@@ -47,7 +47,7 @@ impl Display for TargetRef {
 #[serde(rename_all = "camelCase")]
 pub struct Transition {
     /// Number of the transition within its object, from 1, without gaps.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("format" = "int64"))]
     pub seq: u32,
     /// Phase before; absent for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -28,7 +28,12 @@ use crate::meta::{TargetRef, Transition, phases, staged};
     cel,
     doc = "One episode of trouble with one target, from the alert to the outcome. Usually made by the gateway.",
     validation = Rule::new("size(self.metadata.name) <= 39").message("metadata.name may have at most 39 characters: the names of Jobs derive from it"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Completed', 'Failed', 'TimedOut', 'Cancelled']) || (has(self.status) && has(self.status.phase) && self.status.phase == oldSelf.status.phase)").message("status.phase is terminal: make a new RemediationRequest instead"),
+    validation = Rule::new("has(self.spec.target) == has(oldSelf.spec.target) && (!has(self.spec.target) || self.spec.target == oldSelf.spec.target)").message("spec.target is immutable: make a new RemediationRequest instead").field_path(".spec.target"),
+    validation = Rule::new("has(self.spec.resource) == has(oldSelf.spec.resource) && (!has(self.spec.resource) || self.spec.resource == oldSelf.spec.resource)").message("spec.resource is immutable: make a new RemediationRequest instead").field_path(".spec.resource"),
+    validation = Rule::new("has(self.spec.timeouts) == has(oldSelf.spec.timeouts) && (!has(self.spec.timeouts) || self.spec.timeouts == oldSelf.spec.timeouts)").message("spec.timeouts is immutable: make a new RemediationRequest instead").field_path(".spec.timeouts"),
+    validation = Rule::new("(has(self.spec.dryRun) && self.spec.dryRun) == (has(oldSelf.spec.dryRun) && oldSelf.spec.dryRun)").message("spec.dryRun is immutable: make a new RemediationRequest instead").field_path(".spec.dryRun"),
+    validation = Rule::new("!(has(oldSelf.spec.cancelled) && oldSelf.spec.cancelled) || (has(self.spec.cancelled) && self.spec.cancelled)").message("spec.cancelled cannot be taken back: make a new RemediationRequest instead").field_path(".spec.cancelled"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Completed', 'Failed', 'TimedOut', 'Cancelled']) || (has(self.status) && has(self.status.phase) && self.status.phase == oldSelf.status.phase)").message("status.phase is terminal: make a new RemediationRequest instead").field_path(".status.phase"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.name"),
     printcolumn(name = "Kind", type_ = "string", json_path = ".spec.target.kind", priority = 1),
@@ -45,28 +50,23 @@ pub struct RemediationRequestSpec {
     pub signal: Signal,
     /// The top-level owner of what the signal is about; absent when none was found, which ends in ManualReviewRequired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.target is immutable: make a new RemediationRequest instead"))]
     pub target: Option<TargetRef>,
     /// The object that the signal itself names, such as a pod of the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.resource is immutable: make a new RemediationRequest instead"))]
     pub resource: Option<TargetRef>,
     /// Counts the requests of one fingerprint, from 1.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("format" = "int64"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("spec.episode is immutable"))]
     pub episode: u32,
     /// Set to true to cancel: nothing new starts, a running Job is stopped, the end is Cancelled (R1.8).
     #[serde(default, skip_serializing_if = "is_false")]
-    #[x_kube(validation = Rule::new("self || !oldSelf").message("spec.cancelled cannot be taken back: make a new RemediationRequest instead"))]
     pub cancelled: bool,
     /// Run the whole pipeline, send every mutation with `dryRun=All` and say what would have been done (R1.9).
     #[serde(default, skip_serializing_if = "is_false")]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.dryRun is immutable: make a new RemediationRequest instead"))]
     pub dry_run: bool,
     /// Limits of this request; the configuration's where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.timeouts is immutable: make a new RemediationRequest instead"))]
     pub timeouts: Option<Timeouts>,
 }
 
@@ -263,7 +263,7 @@ pub struct RemediationRequestStatus {
 #[serde(rename_all = "camelCase")]
 pub struct Deduplication {
     /// How often the signal was received, the first included.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1), extend("format" = "int64"))]
     pub occurrences: u64,
     /// When it was received first.
     pub first_seen: MicroTime,

@@ -2,9 +2,9 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-/// An object of any content that the API server keeps as it is.
+/// An object of any content, at most 64 fields, that the API server keeps as it is.
 pub fn free_object(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+    json_schema!({"type": "object", "maxProperties": 64, "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// Labels or annotations: at most 64 entries of at most 1,024 characters.

@@ -90,7 +90,7 @@ pub enum ContentMode {
 pub struct Retry {
     /// Attempts in all before the event becomes a dead letter.
     #[serde(default = "max_attempts")]
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = 1, max = 100), extend("format" = "int32"))]
     pub max_attempts: u32,
     /// Wait after the first failure; each further wait is twice as long.
     #[serde(default = "base_delay")]
@@ -129,12 +129,15 @@ pub struct EventSinkStatus {
     pub observed_generation: Option<i64>,
     /// Events delivered so far.
     #[serde(default)]
+    #[schemars(extend("format" = "int64"))]
     pub delivered: u64,
     /// Events waiting.
     #[serde(default)]
+    #[schemars(extend("format" = "int64"))]
     pub pending: u64,
     /// Events given up.
     #[serde(default)]
+    #[schemars(extend("format" = "int64"))]
     pub dead_letters: u64,
     /// When an event was last delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -25,8 +25,8 @@ use crate::meta::{TargetRef, Transition, phases, staged};
     derive = "PartialEq",
     cel,
     doc = "Executes the steps of one plan. Made by Kubernaut.",
-    validation = Rule::new("self.spec == oldSelf.spec").message("spec is immutable"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Completed', 'Failed', 'Cancelled']) || (has(self.status) && has(self.status.phase) && self.status.phase == oldSelf.status.phase)").message("status.phase is terminal"),
+    validation = Rule::new("self.spec == oldSelf.spec").message("spec is immutable").field_path(".spec"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Completed', 'Failed', 'Cancelled']) || (has(self.status) && has(self.status.phase) && self.status.phase == oldSelf.status.phase)").message("status.phase is terminal").field_path(".status.phase"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.name"),
     printcolumn(name = "Action", type_ = "string", json_path = ".spec.steps[*].action"),
@@ -49,7 +49,7 @@ pub struct WorkflowExecutionSpec {
     pub steps: Vec<Step>,
     /// How many steps may run at once.
     #[serde(default = "five")]
-    #[schemars(range(min = 1, max = 20))]
+    #[schemars(range(min = 1, max = 20), extend("format" = "int32"))]
     pub parallelism: u8,
     /// Send every mutation with `dryRun=All`.
     #[serde(default, skip_serializing_if = "crate::request::is_false")]
