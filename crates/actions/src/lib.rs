@@ -1,0 +1,94 @@
+//! The effects of the catalogue: what `kubernaut act` does to a workload, once, from inside a Job.
+//!
+//! Each action is one file that reads the same: look at the target, refuse or find nothing to do,
+//! write once, describe. Writes are absolute, carry the `resourceVersion` or uid they were decided on, and
+//! mark the target with the execution's name, so that a second run of the same execution changes nothing
+//! (design.md, invariant 5). Deliberately absent: choosing an action, undoing one, and verifying health;
+//! the controllers do that.
+
+mod act;
+mod call;
+mod help;
+mod rbac;
+mod report;
+mod restart_pod;
+mod rollback_deployment;
+mod scale_deployment;
+mod update_resources;
+mod workload;
+
+use kube::api::DynamicObject;
+use kube::{Client, ResourceExt};
+use kubernaut_api::execution::{ActionResult, Effect};
+use kubernaut_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kubernaut_domain::catalogue::{self, ActInput, Problem, Values};
+use serde::de::DeserializeOwned;
+
+pub use act::{EXIT_DONE, EXIT_REFUSED, EXIT_UNKNOWN, act, exit_code};
+pub use help::{explain, list};
+pub use rbac::rbac;
+pub use report::{MAX_REPORT, report};
+
+use call::{Call, Failure, Stop};
+
+/// Runs one action once and says what happened; with `dry_run`, every mutation carries `dryRun=All` and
+/// `Changed` means "would be changed".
+///
+/// It fails by its result only: `None` when nothing was changed, `Unknown` when that cannot be told.
+/// Every API call has a limit of ten seconds, and a busy target is given up after five attempts.
+pub async fn run(client: Client, input: &ActInput) -> ActionResult {
+    run_until(client, input, &Stop::default()).await
+}
+
+/// As [`run`], and begins no mutation once `stop` was requested.
+async fn run_until(client: Client, input: &ActInput, stop: &Stop) -> ActionResult {
+    if let Err(problems) = catalogue::check_parts(&input.action, &input.target, &input.parameters) {
+        return invalid(&problems);
+    }
+    let call = Call::new(client, input, stop);
+    let outcome = match input.action.as_str() {
+        "restart_pod" => with(input, |parameters| restart_pod::run(&call, parameters)).await,
+        "rollback_deployment" => with(input, |parameters| rollback_deployment::run(&call, parameters)).await,
+        "scale_deployment" => with(input, |parameters| scale_deployment::run(&call, parameters)).await,
+        "update_resources" => with(input, |parameters| update_resources::run(&call, parameters)).await,
+        other => Err(Failure::refused("NotImplemented", format!("this runner has no effect for {other}"))),
+    };
+    let mut result = outcome.unwrap_or_else(ActionResult::from);
+    if input.dry_run {
+        result.message.insert_str(0, "dry run: ");
+    }
+    result
+}
+
+/// Hands an action its parameters in its own type.
+async fn with<T, F>(input: &ActInput, action: impl FnOnce(T) -> F) -> Result<ActionResult, Failure>
+where
+    T: DeserializeOwned,
+    F: Future<Output = Result<ActionResult, Failure>>,
+{
+    match catalogue::parse(&input.parameters) {
+        Ok(parameters) => action(parameters).await,
+        Err(problem) => Ok(invalid(&[problem])),
+    }
+}
+
+fn invalid(problems: &[Problem]) -> ActionResult {
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Failure::refused("Invalid", problems.join("; ")).into()
+}
+
+fn changed(message: String, before: Values) -> ActionResult {
+    ActionResult { effect: Effect::Changed, message, error: None, before }
+}
+
+fn unchanged(message: String) -> ActionResult {
+    ActionResult { effect: Effect::Unchanged, message, error: None, before: Values::new() }
+}
+
+/// The controller that owns an object.
+fn owner(object: &DynamicObject) -> Option<&OwnerReference> {
+    object.owner_references().iter().find(|owner| owner.controller == Some(true))
+}
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,9 @@ impl ParameterType {
             Self::Name => value.as_str().is_some_and(|name| name.len() <= 253 && name.split('.').all(is_label)),
             Self::Label => value.as_str().is_some_and(|name| name.len() <= 63 && is_label(name)),
             Self::Uid => value.as_str().is_some_and(is_uid),
-            Self::Quantity => value.as_str().and_then(|text| Quantity::parse(text).ok()).is_some_and(Quantity::is_positive),
+            Self::Quantity => {
+                value.as_str().and_then(|text| Quantity::parse(text).ok()).is_some_and(Quantity::is_positive)
+            }
         }
     }
 
@@ -90,7 +92,8 @@ pub fn schema(table: &[Parameter]) -> Value {
             (parameter.name.to_owned(), property)
         })
         .collect();
-    let required: Vec<&str> = table.iter().filter(|parameter| parameter.required).map(|parameter| parameter.name).collect();
+    let required: Vec<&str> =
+        table.iter().filter(|parameter| parameter.required).map(|parameter| parameter.name).collect();
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 

@@ -53,7 +53,8 @@ fn check(target: &TargetRef, values: &Values) -> Vec<Problem> {
     let mut problems = Vec::new();
     if target.kind == "Pod" {
         if target.uid.is_none() {
-            problems.push(Problem::new("target.uid", "is required: a pod made anew under the same name is another one"));
+            problems
+                .push(Problem::new("target.uid", "is required: a pod made anew under the same name is another one"));
         }
         problems.extend(values.keys().map(|name| {
             Problem::new(format!("parameters.{name}"), "must be absent when the target is the pod itself")

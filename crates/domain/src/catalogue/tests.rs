@@ -57,9 +57,19 @@ fn each_problem_names_its_field() {
     let replicas = "parameters.replicas: must be an integer from 0 to 1000";
     let quantity = "parameters.memoryLimit: must be a quantity above zero, such as 256Mi or 500m";
     for (action, kind, parameters, problems) in [
-        ("rm_rf", "Deployment", json!({}), &["action: is not one of restart_pod, rollback_deployment, scale_deployment, update_resources"][..]),
+        (
+            "rm_rf",
+            "Deployment",
+            json!({}),
+            &["action: is not one of restart_pod, rollback_deployment, scale_deployment, update_resources"][..],
+        ),
         ("rollback_deployment", "StatefulSet", json!({"toRevision": 1}), &["target.kind: must be Deployment"]),
-        ("rollback_deployment", "Deployment", json!({}), &["parameters.toRevision: is required; must be an integer ≥ 1"]),
+        (
+            "rollback_deployment",
+            "Deployment",
+            json!({}),
+            &["parameters.toRevision: is required; must be an integer ≥ 1"],
+        ),
         ("rollback_deployment", "Deployment", json!({"toRevision": 0}), &[at_least_1]),
         ("rollback_deployment", "Deployment", json!({"toRevision": "3"}), &[at_least_1]),
         ("rollback_deployment", "Deployment", json!({"toRevision": 1.5}), &[at_least_1]),
@@ -73,9 +83,24 @@ fn each_problem_names_its_field() {
         ("scale_deployment", "Deployment", json!({"replicas": 1001}), &[replicas]),
         ("scale_deployment", "Deployment", json!({"replicas": -1}), &[replicas]),
         ("scale_deployment", "Deployment", json!({"replicas": 4_294_967_297_i64}), &[replicas]),
-        ("restart_pod", "Pod", json!({"pod": "x"}), &["parameters.pod: must be absent when the target is the pod itself"]),
-        ("restart_pod", "Deployment", json!({"pod": "web-1"}), &["parameters.uid: is required when the target is a Deployment"]),
-        ("restart_pod", "Deployment", json!({"pod": "../x", "uid": "1"}), &["parameters.pod: must be the name of an object"]),
+        (
+            "restart_pod",
+            "Pod",
+            json!({"pod": "x"}),
+            &["parameters.pod: must be absent when the target is the pod itself"],
+        ),
+        (
+            "restart_pod",
+            "Deployment",
+            json!({"pod": "web-1"}),
+            &["parameters.uid: is required when the target is a Deployment"],
+        ),
+        (
+            "restart_pod",
+            "Deployment",
+            json!({"pod": "../x", "uid": "1"}),
+            &["parameters.pod: must be the name of an object"],
+        ),
         (
             "update_resources",
             "Deployment",
@@ -122,7 +147,10 @@ fn sound_parameters_have_a_type() {
     let parsed: RollbackDeployment = parse(&values(&json!({"toRevision": 7}))).unwrap();
     assert_eq!(parsed, RollbackDeployment { to_revision: 7 });
     let parsed: UpdateResources = parse(&values(&json!({"container": "app", "cpuRequest": "100m"}))).unwrap();
-    assert_eq!(parsed, UpdateResources { container: "app".into(), cpu_request: Some("100m".into()), ..UpdateResources::default() });
+    assert_eq!(
+        parsed,
+        UpdateResources { container: "app".into(), cpu_request: Some("100m".into()), ..UpdateResources::default() }
+    );
     assert!(parse::<ScaleDeployment>(&values(&json!({"replicas": 1, "more": 2}))).is_err());
 }
 

@@ -74,9 +74,13 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
 
 fn check(_: &TargetRef, values: &Values) -> Vec<Problem> {
     if values.len() == 1 {
-        return vec![Problem::new("parameters", "must set at least one of memoryLimit, memoryRequest, cpuLimit, cpuRequest")];
+        return vec![Problem::new(
+            "parameters",
+            "must set at least one of memoryLimit, memoryRequest, cpuLimit, cpuRequest",
+        )];
     }
-    let amount = |name: &str| values.get(name).and_then(|value| value.as_str()).and_then(|text| Quantity::parse(text).ok());
+    let amount =
+        |name: &str| values.get(name).and_then(|value| value.as_str()).and_then(|text| Quantity::parse(text).ok());
     [("memoryRequest", "memoryLimit"), ("cpuRequest", "cpuLimit")]
         .into_iter()
         .filter(|(request, limit)| matches!((amount(request), amount(limit)), (Some(request), Some(limit)) if request > limit))
