@@ -40,6 +40,14 @@ pub async fn run(client: Client, input: &ActInput) -> ActionResult {
     run_until(client, input, &Stop::default()).await
 }
 
+/// True when nothing was changed for a cause that may pass by itself, such as a busy API server: worth another
+/// try, where any other refusal would only be repeated.
+pub fn is_transient(result: &ActionResult) -> bool {
+    const PASSING: &[&str] =
+        &["ApiError", "ApiUnreachable", "Conflict", "RolloutNotObserved", "Terminated", "Timeout", "TooManyRequests"];
+    result.effect == Effect::None && result.error.as_deref().is_some_and(|error| PASSING.contains(&error))
+}
+
 /// As [`run`], and begins no mutation once `stop` was requested.
 async fn run_until(client: Client, input: &ActInput, stop: &Stop) -> ActionResult {
     if let Err(problems) = catalogue::check_parts(&input.action, &input.target, &input.parameters) {

@@ -49,17 +49,20 @@ fn decide(
         kept.sort_unstable();
         return Err(Failure::refused("RevisionNotFound", format!("{target} has no revision {to}, only {kept:?}")));
     };
-    let template = template(goal);
-    if template == self::template(live) {
+    let wanted_template = template(goal);
+    let from = revision(live);
+    if wanted_template == template(live) {
         return Ok(Decision::Keep(format!("{target} already has the template of revision {to}")));
     }
-    let from = revision(live);
+    if wanted.from_revision.is_some() && wanted.from_revision != from {
+        return Err(Failure::refused("RevisionMoved", format!("{target} has been rolled out since the plan was made")));
+    }
     let current = owned().find(|set| revision(set) == from).map(ResourceExt::name_any);
     let mut before = Values::new();
     before.extend(from.map(|from| ("revision".to_owned(), from.into())));
     before.extend(current.map(|name| ("replicaSet".to_owned(), name.into())));
     Ok(Decision::Change {
-        operations: vec![json!({"op": "replace", "path": "/spec/template", "value": template})],
+        operations: vec![json!({"op": "replace", "path": "/spec/template", "value": wanted_template})],
         before,
         message: match from {
             Some(from) => format!("rolled {target} back from revision {from} to the template of revision {to}"),

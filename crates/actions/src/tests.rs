@@ -58,7 +58,9 @@ async fn play(input: &ActInput, script: Vec<(String, Answer)>) -> (ActionResult,
             }
         }
     });
-    let result = run(Client::new(service, "default"), input).await;
+    let (client, input) = (Client::new(service, "default"), input.clone());
+    // Spawned, because the controllers' rehearsal needs the future to be Send.
+    let result = tokio::spawn(async move { run(client, &input).await }).await.unwrap();
     assert_eq!(script.lock().unwrap().len(), 0, "requests that were never sent; result {result:?}");
     drop(script);
     (result, std::mem::take(&mut log.lock().unwrap()))
@@ -205,6 +207,7 @@ async fn a_dry_run_sends_dry_run_all_and_is_never_unknown() {
     let (result, _) =
         play(&input, [script(), vec![patch(failure(500, "InternalError"))]].into_iter().flatten().collect()).await;
     assert_eq!(outcome(&result), (Effect::None, Some("ApiError")));
+    assert!(is_transient(&result));
 }
 
 #[tokio::test]
@@ -228,6 +231,7 @@ async fn a_refused_write_changed_nothing() {
             vec![get(DEPLOYMENT, deployment()), get(AUTOSCALERS, list_of(&[])), patch(failure(code, "Reason"))];
         let (result, _) = play(&scale(), script).await;
         assert_eq!(outcome(&result), (Effect::None, Some(error)));
+        assert_eq!(is_transient(&result), code == 429);
     }
 }
 
@@ -321,12 +325,13 @@ async fn a_rollback_takes_the_template_of_the_own_revision_whole() {
 
 #[tokio::test]
 async fn a_rollback_that_cannot_work_is_refused() {
-    for (live, to, error) in [
-        (deployment_with("/spec/paused", true.into()), 1, "DeploymentPaused"),
-        (deployment_with("/metadata/generation", 3.into()), 1, "RolloutNotObserved"),
-        (deployment(), 9, "RevisionNotFound"),
+    for (live, parameters, error) in [
+        (deployment_with("/spec/paused", true.into()), json!({"toRevision": 1}), "DeploymentPaused"),
+        (deployment_with("/metadata/generation", 3.into()), json!({"toRevision": 1}), "RolloutNotObserved"),
+        (deployment(), json!({"toRevision": 9}), "RevisionNotFound"),
+        (deployment(), json!({"toRevision": 1, "fromRevision": 3}), "RevisionMoved"),
     ] {
-        let input = input("rollback_deployment", "Deployment", "web", &json!({"toRevision": to}));
+        let input = input("rollback_deployment", "Deployment", "web", &parameters);
         let (result, _) = play(&input, vec![get(DEPLOYMENT, live), get(REPLICA_SETS, replica_sets())]).await;
         assert_eq!(outcome(&result), (Effect::None, Some(error)), "{}", result.message);
     }

@@ -11,6 +11,9 @@ use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Values, nothing_mo
 pub struct RollbackDeployment {
     /// Revision to go back to, as in the annotation `deployment.kubernetes.io/revision`.
     pub to_revision: i64,
+    /// Revision that the plan was made on: refused when another one has been rolled out since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_revision: Option<i64>,
 }
 
 pub(super) static SPEC: ActionSpec = ActionSpec {
@@ -18,12 +21,20 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     summary: "Takes a Deployment back to the pod template of an earlier revision, as `kubectl rollout undo` does.",
     risk: Risk::Medium,
     target_kinds: &["Deployment"],
-    parameters: &[Parameter {
-        name: "toRevision",
-        holds: ParameterType::Integer { min: 1, max: i64::MAX },
-        required: true,
-        description: "Revision to go back to: the annotation deployment.kubernetes.io/revision of one of its ReplicaSets.",
-    }],
+    parameters: &[
+        Parameter {
+            name: "toRevision",
+            holds: ParameterType::Integer { min: 1, max: i64::MAX },
+            required: true,
+            description: "Revision to go back to: the annotation deployment.kubernetes.io/revision of one of its ReplicaSets.",
+        },
+        Parameter {
+            name: "fromRevision",
+            holds: ParameterType::Integer { min: 1, max: i64::MAX },
+            required: false,
+            description: "Revision that the plan was made on: refused when another one has been rolled out since.",
+        },
+    ],
     precondition: "The Deployment is not paused, its newest revision is known, and it still owns a ReplicaSet of that revision.",
     effect: "Replaces the pod template; the Deployment's own strategy rolls the pods over.",
     verification: "The rollout completes and the pods are ready and stay so.",

@@ -40,6 +40,7 @@ fn expect(action: &str, kind: &str, parameters: &Value, problems: &[&str]) {
 fn sound_steps_pass() {
     for (action, kind, parameters) in [
         ("rollback_deployment", "Deployment", json!({"toRevision": 3})),
+        ("rollback_deployment", "Deployment", json!({"toRevision": 3, "fromRevision": 4})),
         ("scale_deployment", "Deployment", json!({"replicas": 0})),
         ("scale_deployment", "Deployment", json!({"replicas": 1000})),
         ("restart_pod", "Pod", json!({})),
@@ -145,7 +146,7 @@ fn a_pod_is_never_restarted_by_name_alone() {
 #[test]
 fn sound_parameters_have_a_type() {
     let parsed: RollbackDeployment = parse(&values(&json!({"toRevision": 7}))).unwrap();
-    assert_eq!(parsed, RollbackDeployment { to_revision: 7 });
+    assert_eq!(parsed, RollbackDeployment { to_revision: 7, from_revision: None });
     let parsed: UpdateResources = parse(&values(&json!({"container": "app", "cpuRequest": "100m"}))).unwrap();
     assert_eq!(
         parsed,
