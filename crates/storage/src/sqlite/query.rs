@@ -79,26 +79,26 @@ pub(super) async fn insert_sink(connection: &mut SqliteConnection, sink: &str) -
 }
 
 /// What a delivery needs to know of an event.
-pub(super) struct Position {
+pub(super) struct Recorded {
     pub position: i64,
     pub type_: String,
     pub subject: String,
 }
 
 /// Events recorded at `since` or later, in the order of storing.
-pub(super) async fn events_since(connection: &mut SqliteConnection, since: Timestamp) -> Result<Vec<Position>, Error> {
+pub(super) async fn events_since(connection: &mut SqliteConnection, since: Timestamp) -> Result<Vec<Recorded>, Error> {
     let rows = sqlx::query("select position, type, subject from events where time >= ?1 order by position")
         .bind(microseconds(since))
         .fetch_all(connection)
         .await?;
-    let position = |row: &sqlx::sqlite::SqliteRow| {
-        Ok(Position {
+    let recorded = |row: &sqlx::sqlite::SqliteRow| {
+        Ok(Recorded {
             position: row.try_get("position")?,
             type_: row.try_get("type")?,
             subject: row.try_get("subject")?,
         })
     };
-    rows.iter().map(position).collect()
+    rows.iter().map(recorded).collect()
 }
 
 /// Makes the earliest pending delivery of each subject ready and all others wait.
