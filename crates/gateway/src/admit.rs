@@ -158,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    const COOLDOWN: Duration = Duration::from_secs(300);
+    const COOLDOWN: Duration = Duration::from_mins(5);
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

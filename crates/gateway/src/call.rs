@@ -45,7 +45,13 @@ impl CallError {
         }
     }
 
-    /// The object or its kind does not exist.
+    /// Nothing is served there. Unlike [`Self::is_not_found`] this includes the plain text that the API
+    /// server sends for an unknown group, and that a proxy might send for anything.
+    pub fn is_not_served(&self) -> bool {
+        self.status().is_some_and(|status| status.code == 404)
+    }
+
+    /// The API server says that the object does not exist.
     pub fn is_not_found(&self) -> bool {
         self.status().is_some_and(kube::core::Status::is_not_found)
     }

@@ -108,7 +108,7 @@ impl Discovered {
             Ok(found) => {
                 found.map(|(api, capabilities)| Served { api, namespaced: capabilities.scope == Scope::Namespaced })
             }
-            Err(error) if error.is_not_found() || error.is_forbidden() => None,
+            Err(error) if error.is_not_served() || error.is_forbidden() => None,
             Err(error) => return Err(error),
         };
         if let Some(served) = &served {

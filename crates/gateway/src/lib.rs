@@ -1,8 +1,9 @@
 //! The way in: reports of trouble become RemediationRequests, and are answered once these are durable.
 //!
-//! The path of an alert: parsed on its own ([`alertmanager`]), its target found from its labels
-//! ([`resolve`]) and the owner chain ([`owner`]), identified ([`fingerprint`]), judged against what
-//! exists ([`admit`]) and written ([`requests`]). [`ingest`] runs a batch along that path.
+//! The path of an alert: parsed on its own (`alertmanager`), its target found from its labels
+//! (`resolve`) and the owner chain (`owner`), identified (`identify`, `fingerprint`), judged
+//! against what exists (`judge`, `admit`) and written (`record`, `requests`). `ingest` runs a
+//! batch along that path.
 //!
 //! Deliberately absent: memory between requests that a decision depends on. The API server is the
 //! lock (names are derived), so any number of gateways can run at once. The gateway never writes
@@ -15,7 +16,9 @@ mod bounds;
 mod call;
 mod fingerprint;
 mod http;
+mod identify;
 mod ingest;
+mod judge;
 mod kinds;
 mod metrics;
 mod names;
@@ -36,7 +39,7 @@ pub use metrics::Metrics;
 /// Largest body that is read unless set otherwise: 10,000 alerts are about 15 MB (R2.3).
 pub const DEFAULT_MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 /// How long the end of a request holds further ones back unless set otherwise (R2.4).
-pub const DEFAULT_COOLDOWN: Duration = Duration::from_secs(5 * 60);
+pub const DEFAULT_COOLDOWN: Duration = Duration::from_mins(5);
 /// Requests that are worked on at once unless set otherwise; the others are told to come back.
 pub const DEFAULT_MAX_IN_FLIGHT: usize = 16;
 /// How long one call of the API server may take unless set otherwise.

@@ -4,6 +4,8 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::call::CallError;
+
 /// What became of one alert.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,6 +113,12 @@ impl Verdict {
     /// A verdict with a reason.
     pub fn because(status: Status, reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason: Some(reason), detail: Some(detail.into()), ..Self::new(status) }
+    }
+
+    /// The verdict on what could not be judged because a call failed.
+    pub fn unjudged(error: &CallError) -> Self {
+        tracing::debug!(%error, "a call failed");
+        Self::because(Status::Unjudged, Reason::Unavailable, error.public())
     }
 }
 
