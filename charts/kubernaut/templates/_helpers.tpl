@@ -87,5 +87,9 @@ that chart and code cannot drift; taken from it are the rules and, behind the pr
 {{/* What of the configuration file follows from the chart itself. */}}
 {{- define "kubernaut.config" -}}
 gateway:
-  tokenFile: /etc/kubernaut/gateway/token
+  authentication:
+    tokenFile: /etc/kubernaut/gateway/token
+execution:
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  serviceAccountPrefix: {{ include "kubernaut.fullname" . }}-action-
 {{- end -}}
