@@ -15,6 +15,8 @@ use crate::{Event, Metrics};
 pub(crate) struct Directory {
     entries: RwLock<BTreeMap<String, Entry>>,
     complete: watch::Sender<bool>,
+    /// Notified when counts may have changed, also of sinks that nobody serves.
+    pub changed: Arc<Notify>,
 }
 
 #[derive(Clone)]
@@ -25,7 +27,7 @@ struct Entry {
 
 impl Directory {
     pub fn new() -> Self {
-        Self { entries: RwLock::default(), complete: watch::Sender::new(false) }
+        Self { entries: RwLock::default(), complete: watch::Sender::new(false), changed: Arc::new(Notify::new()) }
     }
 
     /// Adds or replaces a sink; `wake` is notified when an event for it was stored.
@@ -57,6 +59,7 @@ impl Directory {
             metrics.published(&event.type_);
         }
         if appended.deliveries > 0 {
+            self.changed.notify_one();
             for entry in entries.values() {
                 if events.iter().any(|event| entry.subscription.wants(&event.type_)) {
                     entry.wake.notify_one();

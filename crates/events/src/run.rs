@@ -74,7 +74,7 @@ impl Default for Settings {
             kube_timeout: Duration::from_secs(15),
             store_timeout: Duration::from_secs(15),
             outbox_deadline: Duration::from_mins(10),
-            status_interval: Duration::from_secs(3),
+            status_interval: Duration::from_secs(10),
             retention: Duration::from_hours(90 * 24),
         }
     }

@@ -22,6 +22,8 @@ pub enum Reason {
     InvalidSpec,
     /// The Secret of the bearer token cannot be used.
     SecretUnavailable,
+    /// The event store does not know the sink yet.
+    StoreUnavailable,
     /// The last attempt failed.
     DeliveryFailing,
     /// The sink answered 410: nothing is sent until the spec changes.
@@ -36,6 +38,7 @@ impl Reason {
             Self::Suspended => "Suspended",
             Self::InvalidSpec => "InvalidSpec",
             Self::SecretUnavailable => "SecretUnavailable",
+            Self::StoreUnavailable => "StoreUnavailable",
             Self::DeliveryFailing => "DeliveryFailing",
             Self::Gone => "Gone",
         }
@@ -51,8 +54,8 @@ pub(crate) enum Fate {
     Suspended,
     /// The spec cannot be used; the message names field and remedy.
     Invalid(String),
-    /// The Secret cannot be read or lacks the key; looked up again later.
-    Secret(String),
+    /// Something else is missing; it is looked up again later.
+    Waiting(Reason, String),
     /// Gone for good, with what the sink said.
     Gone(String),
 }
@@ -88,7 +91,7 @@ fn summary(fate: &Fate, health: &Health) -> (bool, Reason, String) {
             (false, Reason::Suspended, "spec.suspended is true: events are kept and sent when it is false".into())
         }
         (Fate::Invalid(why), _) => (false, Reason::InvalidSpec, why.clone()),
-        (Fate::Secret(why), _) => (false, Reason::SecretUnavailable, why.clone()),
+        (Fate::Waiting(reason, why), _) => (false, *reason, why.clone()),
         (Fate::Gone(why), _) => (false, Reason::Gone, why.clone()),
     }
 }
@@ -114,5 +117,57 @@ fn condition(
         message,
         observed_generation: generation,
         last_transition_time: since.unwrap_or(Time(now)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sink() -> EventSink {
+        let mut sink: EventSink = serde_json::from_value(serde_json::json!({
+            "apiVersion": "kubernaut.io/v1alpha1",
+            "kind": "EventSink",
+            "metadata": {"name": "audit", "generation": 2},
+            "spec": {"http": {"url": "http://audit.example/"}},
+        }))
+        .expect("a sink");
+        sink.status = Some(of(&sink, &Fate::Served, &Health::default(), Counts::default(), at(1)));
+        sink
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    fn failing() -> Health {
+        Health { failing: Some("the sink answered 503".into()), ..Health::default() }
+    }
+
+    #[test]
+    fn a_day_later_the_same_facts_give_the_same_status() {
+        let sink = sink();
+        let later = of(&sink, &Fate::Served, &Health::default(), Counts::default(), at(86_400));
+        assert_eq!(Some(&later), sink.status.as_ref());
+    }
+
+    #[test]
+    fn the_time_of_the_condition_moves_only_when_it_flips() {
+        let mut sink = sink();
+        sink.status = Some(of(&sink, &Fate::Served, &failing(), Counts::default(), at(5)));
+        let invalid = of(&sink, &Fate::Invalid("spec.types[0]: wrong".into()), &failing(), Counts::default(), at(9));
+        let condition = &invalid.conditions[0];
+        assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "InvalidSpec"));
+        assert_eq!(condition.last_transition_time.0, at(5));
+    }
+
+    #[test]
+    fn a_sink_that_is_gone_stays_gone_until_its_spec_changes() {
+        let mut sink = sink();
+        let fate = Fate::Gone("the sink answered 410 Gone".into());
+        sink.status = Some(of(&sink, &fate, &Health::default(), Counts::default(), at(5)));
+        assert_eq!(gone(&sink).as_deref(), Some("the sink answered 410 Gone"));
+        sink.metadata.generation = Some(3);
+        assert_eq!(gone(&sink), None);
     }
 }

@@ -214,9 +214,8 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        if tokio::time::timeout(DEADLINE, wait).await.is_err() {
-            panic!("never {what}: {:?} of {sink}", self.counts(sink).await);
-        }
+        let reached = tokio::time::timeout(DEADLINE, wait).await.is_ok();
+        assert!(reached, "never {what}: {:?} of {sink}", self.counts(sink).await);
     }
 }
 

@@ -50,9 +50,12 @@ pub enum Error {
         "spec.http.bearerToken: the token has characters that no HTTP header may have; write it without line breaks"
     )]
     Token,
+    /// The timeout leaves no time for an answer.
+    #[error("spec.http.timeout: it leaves no time for an answer; write at least {0:?}")]
+    Timeout(Duration),
     /// The client could not be made.
-    #[error("cannot make an HTTP client: {0}")]
-    Client(#[source] reqwest::Error),
+    #[error("spec.http.url: cannot make a client: {0}; for https the operator's image needs CA certificates")]
+    Client(String),
 }
 
 /// An HTTP sink.
@@ -87,7 +90,13 @@ impl HttpSink {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let client = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder();
+        if target.url.scheme() == "http" {
+            // No redirect can lead to https: spare the memory of the system's CA certificates, which
+            // an image may even lack.
+            builder = builder.tls_certs_only([]);
+        }
+        let client = builder
             .user_agent(concat!("kubernaut/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
             .redirect(reqwest::redirect::Policy::none())
@@ -97,7 +106,7 @@ impl HttpSink {
             .timeout(target.timeout)
             .pool_idle_timeout(IDLE)
             .build()
-            .map_err(Error::Client)?;
+            .map_err(|error| Error::Client(chain(&error)))?;
         Ok(Self { client, url: target.url, mode: target.mode })
     }
 

@@ -6,7 +6,8 @@
 //! object is kept: memory is bounded by what the API server holds. Deliberately absent: publishing
 //! without a transition, and any look at why an object changed.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod outbox;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -22,15 +23,15 @@ use kubernaut_api::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
+use self::outbox::{Outbox, Seen};
 use crate::Event;
 use crate::directory::Directory;
 use crate::run::Parts;
 use crate::store::StoreError;
 
-/// Objects whose last stored transition is remembered; forgetting one costs an append that changes nothing.
-const REMEMBERED: usize = 10_000;
 /// Longest pause between two attempts to store or to let go.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -45,41 +46,38 @@ pub(crate) async fn run(parts: &Parts, directory: &Directory) {
         watch::<KubernetesExecution>(parts),
     ]);
     let mut outbox = Outbox::default();
-    let mut failures: u32 = 0;
-    while let Some(first) = seen.next().await {
-        outbox.take(first);
-        // One round per burst: whatever is here already is stored together with the first.
-        loop {
-            while let Some(Some(next)) = seen.next().now_or_never() {
-                outbox.take(next);
+    let mut failures = 0;
+    let mut retry_at: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            Some(first) = seen.next() => {
+                outbox.take(first);
+                // Whatever is here already is stored in the same round.
+                while let Some(Some(next)) = seen.next().now_or_never() {
+                    outbox.take(next);
+                }
             }
-            let progress = flush(parts, directory, &mut outbox).await;
-            parts.metrics.outbox(outbox.waiting.len());
-            if outbox.waiting.is_empty() {
-                failures = 0;
-                break;
+            () = at(retry_at) => {
+                retry_at = None;
+                outbox.retry();
             }
-            failures = if progress { 1 } else { failures.saturating_add(1) };
-            tokio::select! {
-                () = tokio::time::sleep(pause(failures)) => {}
-                Some(next) = seen.next() => outbox.take(next),
-            }
+        }
+        let progress = flush(parts, directory, &mut outbox).await;
+        parts.metrics.outbox(outbox.len());
+        if !outbox.is_holding() {
+            (failures, retry_at) = (0, None);
+        } else if retry_at.is_none() {
+            failures = if progress { 1 } else { failures + 1 };
+            retry_at = Some(Instant::now() + pause(failures));
         }
     }
 }
 
-/// What was seen of one object.
-struct Seen {
-    uid: String,
-    name: String,
-    resource_version: String,
-    /// Deletion time, and the finalizers that stay, when the object waits for the relay.
-    leaving: Option<(Timestamp, Vec<String>)>,
-    /// The object is gone from the API server.
-    gone: bool,
-    /// All recorded transitions by sequence.
-    events: BTreeMap<u32, Event>,
-    release: Release,
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// How the finalizer of a kind is removed.
@@ -157,97 +155,29 @@ where
     async move { api.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop) }.boxed()
 }
 
-/// Objects that wait, in the order in which they were seen first.
-#[derive(Default)]
-struct Outbox {
-    order: VecDeque<String>,
-    waiting: HashMap<String, Seen>,
-    stored: Stored,
-}
-
-impl Outbox {
-    /// Keeps the newest state of an object. Transitions of an older state that is still waiting stay.
-    fn take(&mut self, mut seen: Seen) {
-        let last = self.stored.last(&seen.uid);
-        seen.events = seen.events.split_off(&last.saturating_add(1));
-        if let Some(older) = self.waiting.remove(&seen.uid) {
-            for (sequence, event) in older.events {
-                seen.events.entry(sequence).or_insert(event);
-            }
-        } else if seen.events.is_empty() && seen.leaving.is_none() {
-            if seen.gone {
-                self.stored.forget(&seen.uid);
-            }
-            return;
-        } else {
-            self.order.push_back(seen.uid.clone());
-        }
-        self.waiting.insert(seen.uid.clone(), seen);
-    }
-}
-
-/// Highest stored sequence by uid, bounded; the oldest entry goes first.
-#[derive(Default)]
-struct Stored {
-    last: HashMap<String, u32>,
-    order: VecDeque<String>,
-}
-
-impl Stored {
-    fn last(&self, uid: &str) -> u32 {
-        self.last.get(uid).copied().unwrap_or(0)
-    }
-
-    fn set(&mut self, uid: &str, sequence: u32) {
-        if self.last.insert(uid.to_owned(), sequence).is_none() {
-            self.order.push_back(uid.to_owned());
-            if self.order.len() > REMEMBERED
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.last.remove(&oldest);
-            }
-        }
-    }
-
-    fn forget(&mut self, uid: &str) {
-        if self.last.remove(uid).is_some() {
-            self.order.retain(|known| known != uid);
-        }
-    }
-}
-
 /// Stores and lets go what it can; true when anything got done.
 async fn flush(parts: &Parts, directory: &Directory, outbox: &mut Outbox) -> bool {
     let mut progress = false;
-    let mut store_is_away = false;
-    for uid in std::mem::take(&mut outbox.order) {
-        let Some(mut seen) = outbox.waiting.remove(&uid) else { continue };
-        if !store_is_away && !seen.events.is_empty() {
+    while let Some(mut seen) = outbox.next() {
+        if !seen.events.is_empty() && !outbox.store_is_away {
             match append(parts, directory, &seen).await {
                 Ok(()) => {
-                    if let Some((last, _)) = std::mem::take(&mut seen.events).pop_last() {
-                        outbox.stored.set(&uid, last);
-                    }
+                    outbox.stored(&mut seen);
                     progress = true;
                 }
                 Err(error) => {
                     parts.metrics.publish_failed();
                     warn!(name = seen.name, %error, "cannot store events");
-                    store_is_away = matches!(error, StoreError::Unavailable(_));
+                    outbox.store_is_away = matches!(error, StoreError::Unavailable(_));
                 }
             }
         }
-        if !seen.events.is_empty() && !overdue(parts, &seen) {
-            outbox.order.push_back(uid.clone());
-            outbox.waiting.insert(uid, seen);
-        } else if let_go(parts, &seen).await {
-            progress = true;
-            if seen.gone {
-                outbox.stored.forget(&uid);
-            }
+        let unstored = !seen.events.is_empty() && !overdue(parts, &seen);
+        if unstored || !let_go(parts, &seen).await {
+            outbox.hold(seen);
         } else {
-            outbox.order.push_back(uid.clone());
-            outbox.waiting.insert(uid, seen);
+            outbox.done(&seen);
+            progress = true;
         }
     }
     progress

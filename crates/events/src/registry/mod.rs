@@ -4,13 +4,16 @@
 //! `Settings::status_interval`. Deliberately absent: how events are delivered, and sinks from other
 //! sources than EventSink resources.
 
+mod report;
+
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt, watcher};
 use kubernaut_api::k8s_openapi::api::core::v1::Secret;
@@ -26,15 +29,17 @@ use crate::directory::Directory;
 use crate::driver::{self, Report};
 use crate::run::Parts;
 use crate::sinks::http::{self, HttpSink, Target};
-use crate::status::{self, Fate};
+use crate::status::{self, Fate, Reason};
 use crate::store::{StoreError, Subscription};
 
 /// How long after a failed registration or a missing Secret the sink is looked at again.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Keys of sinks that stem from EventSink resources.
 const KEY_PREFIX: &str = "eventsink/";
+/// Shortest legal limit of one attempt.
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// Runs until `token` is cancelled.
+/// Runs until `token` is cancelled or a driver panicked.
 pub(crate) async fn run(parts: &Parts, directory: &Directory, token: CancellationToken) {
     let api: Api<DeserializeGuard<EventSink>> = Api::namespaced(parts.client.clone(), &parts.namespace);
     let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
@@ -44,14 +49,17 @@ pub(crate) async fn run(parts: &Parts, directory: &Directory, token: Cancellatio
         token: token.clone(),
         sinks: BTreeMap::new(),
         listed: Vec::new(),
-        changed: Arc::new(Notify::new()),
+        changed: Arc::clone(&directory.changed),
+        broken: CancellationToken::new(),
     };
+    let broken = registry.broken.clone();
     let changed = Arc::clone(&registry.changed);
     let mut write_at: Option<Instant> = None;
     let mut again_at: Option<Instant> = None;
     loop {
         tokio::select! {
             () = token.cancelled() => return registry.stop().await,
+            () = broken.cancelled() => return,
             event = events.next() => match event {
                 None => return registry.stop().await,
                 Some(Ok(event)) => {
@@ -95,6 +103,8 @@ struct Registry<'a> {
     /// Names seen in the list that is under way.
     listed: Vec<String>,
     changed: Arc<Notify>,
+    /// Cancelled when a driver panicked: a part that ends ends them all.
+    broken: CancellationToken,
 }
 
 /// One EventSink that exists.
@@ -117,7 +127,7 @@ struct Driver {
 impl Driver {
     async fn stop(self) {
         self.token.cancel();
-        // It panicked or it ended; either way it is over.
+        // Whether it was cancelled or ended before: it is over.
         let _ = self.task.await;
     }
 }
@@ -192,7 +202,7 @@ impl Registry<'_> {
             Err(error) => {
                 warn!(sink = name, %error, "cannot register the sink with the store");
                 sink.again = true;
-                Fate::Served
+                Fate::Waiting(Reason::StoreUnavailable, error.to_string())
             }
         };
         info!(sink = name, fate = ?sink.fate, "sink configured");
@@ -222,7 +232,7 @@ impl Registry<'_> {
             Ok(token) => token,
             Err(why) => {
                 sink.again = true;
-                return Ok(Fate::Secret(why));
+                return Ok(Fate::Waiting(Reason::SecretUnavailable, why));
             }
         };
         let client = match self.connect(&sink.object, token).await {
@@ -230,7 +240,7 @@ impl Registry<'_> {
             Err(error) => return Ok(Fate::Invalid(error.to_string())),
         };
         let token = self.token.child_token();
-        let task = tokio::spawn(driver::run(
+        let driver = driver::run(
             self.driver_config(sink),
             Arc::new(client),
             Arc::clone(&self.parts.store),
@@ -238,13 +248,22 @@ impl Registry<'_> {
             Arc::clone(&sink.wake),
             sink.report.clone(),
             token.clone(),
-        ));
+        );
+        let broken = self.broken.clone();
+        let task = tokio::spawn(async move {
+            if AssertUnwindSafe(driver).catch_unwind().await.is_err() {
+                broken.cancel();
+            }
+        });
         sink.driver = Some(Driver { token, task });
         Ok(Fate::Served)
     }
 
     async fn connect(&self, object: &EventSink, bearer_token: Option<String>) -> Result<HttpSink, http::Error> {
         let spec = &object.spec.http;
+        if spec.timeout < SHORTEST_TIMEOUT {
+            return Err(http::Error::Timeout(SHORTEST_TIMEOUT));
+        }
         let target =
             Target { url: http::parse_url(&spec.url)?, mode: spec.mode, timeout: spec.timeout.into(), bearer_token };
         HttpSink::connect(target, self.parts.settings.guard()).await
@@ -328,7 +347,7 @@ impl Registry<'_> {
     async fn write(&mut self) -> bool {
         let mut complete = true;
         for (name, sink) in &mut self.sinks {
-            complete &= write(self.parts, name, sink).await;
+            complete &= report::write(self.parts, name, sink).await;
         }
         complete
     }
@@ -340,48 +359,6 @@ impl Registry<'_> {
             }
         }
         self.write().await;
-    }
-}
-
-async fn write(parts: &Parts, name: &str, sink: &mut Sink) -> bool {
-    let counts = match parts.store.counts(&sink.key).await {
-        Ok(counts) => counts,
-        Err(error) => {
-            warn!(sink = name, %error, "cannot count deliveries");
-            return false;
-        }
-    };
-    parts.metrics.depth(name, counts.pending, counts.dead);
-    let health = sink.report.health();
-    if let Some(why) = &health.gone {
-        sink.fate = Fate::Gone(why.clone());
-    }
-    let status = status::of(&sink.object, &sink.fate, &health, counts, Timestamp::now());
-    if sink.object.status.as_ref() == Some(&status) {
-        return true;
-    }
-    let api: Api<EventSink> = Api::namespaced(parts.client.clone(), &parts.namespace);
-    let mut object = sink.object.clone();
-    object.status = Some(status);
-    object.metadata.managed_fields = None;
-    let parameters = PostParams::default();
-    let call = api.replace_status(name, &parameters, &object);
-    match tokio::time::timeout(parts.settings.kube_timeout, call).await {
-        Ok(Ok(written)) => {
-            sink.object = written;
-            true
-        }
-        Ok(Err(kube::Error::Api(status))) if status.is_not_found() => true,
-        // The watch brings the newer version; the next write starts from it.
-        Ok(Err(kube::Error::Api(status))) if status.is_conflict() => false,
-        Ok(Err(error)) => {
-            warn!(sink = name, %error, "cannot write the status");
-            false
-        }
-        Err(_) => {
-            warn!(sink = name, "cannot write the status: the API server does not answer");
-            false
-        }
     }
 }
 
