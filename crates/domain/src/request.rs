@@ -3,10 +3,12 @@
 //! It orchestrates: it makes the RemediationProcessing, the AIAnalysis and the WorkflowExecution, each
 //! owned by the one before. Deliberately absent: how any of them does its work.
 
+use kubernaut_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kubernaut_api::labels;
 use kubernaut_api::meta::Phase as _;
 use kubernaut_api::names;
 use kubernaut_api::request::{RemediationRequestStatus, RequestPhase};
+use kubernaut_api::workflow::StepStatus;
 use kubernaut_api::{
     AIAnalysis, AIAnalysisSpec, AnalysisPhase, MicroTime, ObjectMeta, Outcome, ProcessingPhase, RemediationProcessing,
     RemediationProcessingSpec, RemediationRequest, Resource, ResourceExt, TargetRef, WorkflowExecution,
@@ -30,6 +32,8 @@ pub struct Seen {
     pub analysis: Option<AIAnalysis>,
     /// Its workflow, if it exists.
     pub workflow: Option<WorkflowExecution>,
+    /// Name of a child that exists and that somebody else made.
+    pub collision: Option<String>,
     /// Health of the target; looked at while the request is executing or verifying.
     pub health: Option<Health>,
     /// Settings.
@@ -45,6 +49,8 @@ pub struct Plan {
     pub status: RemediationRequestStatus,
     /// The child to make after that, unless it exists.
     pub child: Option<Child>,
+    /// True when the request has been kept long enough: delete it, and with it all that it owns.
+    pub delete: bool,
     /// Kubernetes Events to publish.
     pub notices: Vec<Notice>,
     /// When to look again.
@@ -79,18 +85,26 @@ pub fn decide(seen: &Seen) -> Plan {
             time_out(&mut status, phase, seen);
             None
         }
+        Some(_) if seen.collision.is_some() => {
+            let name = seen.collision.clone().unwrap_or_default();
+            let why = Why::new("NameCollision", format!("{name} exists and belongs to somebody else"));
+            end(&mut status, RequestPhase::Failed, Some(Outcome::ManualReviewRequired), seen, why);
+            None
+        }
         Some(phase) => proceed(&mut status, phase, seen, &limits),
         None => begin(&mut status, seen, &limits),
     };
 
     let ended = status.phase.is_some_and(|phase| phase.is_terminal());
     let settles = status.healthy_since.as_ref().map(|since| settled_at(since, &status, seen));
-    let next = if ended {
-        Next::OnChange
-    } else {
-        Next::earliest([status.deadline.as_ref(), status.phase_deadline.as_ref(), settles.as_ref()])
+    let kept_until = status.completed_at.as_ref().map(|end| after(end, seen.settings.retention));
+    let delete = ended && passed(kept_until.as_ref(), &seen.now);
+    let next = match (ended, delete) {
+        (true, true) => Next::OnChange,
+        (true, false) => Next::earliest([kept_until.as_ref()]),
+        (false, _) => Next::earliest([status.deadline.as_ref(), status.phase_deadline.as_ref(), settles.as_ref()]),
     };
-    Plan { notices: notices(&status, recorded), status, child, next }
+    Plan { notices: notices(&status, recorded), status, child, delete, next }
 }
 
 fn begin(status: &mut RemediationRequestStatus, seen: &Seen, limits: &Limits) -> Option<Child> {
@@ -227,8 +241,8 @@ fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &L
     let message = result.message.unwrap_or_default();
     match result.phase {
         Some(WorkflowPhase::Completed) if workflow.spec.dry_run => {
-            status.would_have_done =
-                result.steps.iter().map(|step| format!("{}: {}", step.name, step.message)).collect();
+            let line = |step: &StepStatus| Why::new("", format!("{}: {}", step.name, step.message)).message().to_owned();
+            status.would_have_done = result.steps.iter().map(line).collect();
             end(status, RequestPhase::Completed, Some(Outcome::DryRun), seen, Why::new("DryRun", "nothing was changed"));
         }
         Some(WorkflowPhase::Completed) => {
@@ -337,11 +351,20 @@ where
     ObjectMeta {
         name: Some(name),
         namespace: owner.meta().namespace.clone(),
-        owner_references: Some(owner.controller_owner_ref(&()).into_iter().collect()),
+        owner_references: Some(owned_by(owner)),
         labels: Some([(labels::REQUEST.to_owned(), request.to_owned())].into()),
         finalizers: Some(vec![labels::OUTBOX_FINALIZER.to_owned()]),
         ..ObjectMeta::default()
     }
+}
+
+/// The reference to its owner that every child carries: deleted with it, and before it (R1.1).
+pub(crate) fn owned_by<O>(owner: &O) -> Vec<OwnerReference>
+where
+    O: Resource<DynamicType = ()>,
+{
+    let reference = owner.controller_owner_ref(&());
+    reference.into_iter().map(|own| OwnerReference { block_owner_deletion: Some(true), ..own }).collect()
 }
 
 fn processing(request: &RemediationRequest, target: TargetRef, limits: &Limits) -> RemediationProcessing {

@@ -15,6 +15,8 @@ pub struct Settings {
     pub approve_above: f64,
     /// Below this confidence a plan is rejected.
     pub reject_below: f64,
+    /// How long a finished request is kept (R1.10).
+    pub retention: Duration,
     /// How Jobs are made.
     pub job: JobSettings,
 }
@@ -86,6 +88,7 @@ impl Default for Settings {
             stabilization: Duration::from_secs(120),
             approve_above: 0.9,
             reject_below: 0.7,
+            retention: Duration::from_secs(24 * 60 * 60),
             job: JobSettings {
                 image: String::new(),
                 image_pull_policy: "IfNotPresent".into(),

@@ -1,0 +1,92 @@
+//! AIAnalysis: asks the provider once, and a person where the decision says so.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use kube::runtime::Controller;
+use kubernaut_analysis::Question;
+use kubernaut_api::meta::Phase as _;
+use kubernaut_api::{AIAnalysis, AnalysisPhase, RemediationApproval, RemediationProcessing, Staged, names};
+use kubernaut_domain::analysis::{Seen, decide};
+use kubernaut_domain::diagnosis::Diagnosis;
+use kubernaut_domain::stage::Next;
+
+use crate::calls::{self, Owner};
+use crate::run::{Guarded, Stage, commit, request_is_over, when_request_is_over};
+use crate::{Ctx, Error};
+
+/// The controller of AIAnalyses.
+pub struct Analyses;
+
+impl Stage for Analyses {
+    type Kind = AIAnalysis;
+
+    fn watches(ctx: &Arc<Ctx>, controller: Controller<Guarded<Self::Kind>>) -> Controller<Guarded<Self::Kind>> {
+        let approvals = calls::api::<RemediationApproval>(ctx);
+        when_request_is_over(ctx, controller).owns(approvals, kube::runtime::watcher::Config::default())
+    }
+
+    async fn reconcile(ctx: &Ctx, analysis: &AIAnalysis) -> Result<Next, Error> {
+        if analysis.phase().is_some_and(|phase| phase.is_terminal()) {
+            return Ok(Next::OnChange);
+        }
+        let plan = decide(&observe(ctx, analysis).await?);
+        let transitions = plan.status.transitions.clone();
+        commit(ctx, analysis, plan.status, transitions).await?;
+        if let Some(approval) = &plan.child {
+            calls::create(ctx, approval.as_ref()).await?;
+        }
+        ctx.notify(analysis, plan.notices).await;
+        Ok(plan.next)
+    }
+}
+
+async fn observe(ctx: &Ctx, analysis: &AIAnalysis) -> Result<Seen, Error> {
+    let request_over = request_is_over(ctx, &analysis.spec.request).await?;
+    let mut seen = Seen {
+        analysis: analysis.clone(),
+        request_over,
+        evidence: None,
+        answer: None,
+        approval: None,
+        settings: ctx.settings.clone(),
+        now: calls::now(),
+    };
+    if analysis.phase() == Some(AnalysisPhase::Approval) {
+        let (name, owner) = (names::approval(&analysis.spec.request), analysis.name_any());
+        let owner = Owner { kind: "AIAnalysis", name: &owner, uid: analysis.metadata.uid.as_deref() };
+        // A foreign object of this name is no answer; the question expires.
+        seen.approval = calls::find(ctx, &name, owner).await?.own();
+    } else if !request_over {
+        let processing = calls::get::<RemediationProcessing>(ctx, &analysis.spec.processing).await?;
+        if let Some(status) = processing.and_then(|processing| processing.status) {
+            seen.answer = match &status.evidence {
+                Some(evidence) => Some(ask(ctx, analysis, evidence, status.classification.unwrap_or_default()).await?),
+                None => None,
+            };
+            seen.evidence = status.evidence;
+        }
+    }
+    seen.now = calls::now();
+    Ok(seen)
+}
+
+async fn ask(
+    ctx: &Ctx,
+    analysis: &AIAnalysis,
+    evidence: &kubernaut_api::Evidence,
+    classification: kubernaut_api::processing::Classification,
+) -> Result<(String, Diagnosis), Error> {
+    let question = Question {
+        signal: &analysis.spec.signal,
+        target: &analysis.spec.target,
+        evidence,
+        classification: &classification,
+        now: calls::now().0,
+    };
+    let provider = ctx.provider.name();
+    match ctx.provider.analyse(&question).await {
+        Ok(diagnosis) => Ok((provider.to_owned(), diagnosis)),
+        Err(error) => Err(Error::Provider { provider: provider.to_owned(), message: error.to_string() }),
+    }
+}

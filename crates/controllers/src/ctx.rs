@@ -1,0 +1,179 @@
+//! What all controllers share: client, settings, providers, metrics, Events.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+use kubernaut_analysis::Provider;
+use kubernaut_domain::settings::Settings;
+use kubernaut_domain::stage::Notice;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::calls;
+use crate::rehearsal::Rehearsals;
+use crate::targets::Targets;
+
+/// What all controllers share.
+pub struct Ctx {
+    /// Client under the operator's own ServiceAccount.
+    pub client: Client,
+    /// Namespace of all resources of the pipeline.
+    pub namespace: String,
+    /// Settings of the decisions.
+    pub settings: Settings,
+    /// Limit of one call to the API server.
+    pub call_timeout: Duration,
+    /// Reconciliations at once, per kind.
+    pub concurrency: u16,
+    /// Who is asked for a diagnosis.
+    pub provider: Arc<dyn Provider>,
+    /// Metrics.
+    pub metrics: Metrics,
+    pub(crate) rehearsals: Rehearsals,
+    pub(crate) targets: Targets,
+    recorder: Recorder,
+    failures: Mutex<HashMap<String, u32>>,
+}
+
+impl Ctx {
+    /// Puts the shared parts together.
+    pub fn new(
+        client: Client,
+        namespace: String,
+        settings: Settings,
+        call_timeout: Duration,
+        concurrency: u16,
+        provider: Arc<dyn Provider>,
+        metrics: Metrics,
+    ) -> Self {
+        let reporter = Reporter { controller: "kubernaut".into(), instance: std::env::var("POD_NAME").ok() };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            rehearsals: Rehearsals::default(),
+            targets: Targets::new(client.clone()),
+            failures: Mutex::default(),
+            client,
+            namespace,
+            settings,
+            call_timeout,
+            concurrency,
+            provider,
+            metrics,
+        }
+    }
+
+    /// Publishes Kubernetes Events about an object. An Event that is refused is logged and no more:
+    /// the transition itself is recorded already.
+    pub async fn notify<K>(&self, object: &K, notices: Vec<Notice>)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        for notice in notices {
+            let event = Event {
+                type_: if notice.warning { EventType::Warning } else { EventType::Normal },
+                reason: notice.reason,
+                note: Some(notice.note.chars().take(1000).collect()),
+                action: "Reconcile".into(),
+                secondary: None,
+            };
+            let reference = object.object_ref(&());
+            let publish = self.recorder.publish(&event, &reference);
+            if let Err(error) = calls::timed(self.call_timeout, "create Event", publish).await {
+                tracing::warn!(%error, reason = event.reason, "Event not published");
+            }
+        }
+    }
+
+    /// How often in a row an object could not be reconciled, this time included.
+    pub(crate) fn failed(&self, key: &str) -> u32 {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        // Bounded: forgetting how often something failed only makes the next try sooner.
+        if failures.len() > 10_000 {
+            failures.clear();
+        }
+        let count = failures.entry(key.to_owned()).or_insert(0);
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    pub(crate) fn succeeded(&self, key: &str) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct TransitionLabels {
+    pub kind: &'static str,
+    pub phase: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct KindLabels {
+    pub kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ErrorLabels {
+    pub kind: &'static str,
+    pub reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabels {
+    pub outcome: String,
+}
+
+/// Metrics of the controllers.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(crate) transitions: Family<TransitionLabels, Counter>,
+    pub(crate) reconciles: Family<KindLabels, Histogram>,
+    pub(crate) errors: Family<ErrorLabels, Counter>,
+    pub(crate) remediations: Family<OutcomeLabels, Counter>,
+    pub(crate) durations: Family<OutcomeLabels, Histogram>,
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            transitions: Family::default(),
+            reconciles: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 14))),
+            errors: Family::default(),
+            remediations: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.5, 2.0, 14))),
+        };
+        registry.register(
+            "kubernaut_phase_transitions",
+            "Phase transitions recorded, by kind and the phase entered",
+            metrics.transitions.clone(),
+        );
+        registry.register(
+            "kubernaut_reconcile_duration_seconds",
+            "Time that one reconciliation took, by kind",
+            metrics.reconciles.clone(),
+        );
+        registry.register(
+            "kubernaut_reconcile_errors",
+            "Reconciliations that could not be finished and are tried again, by kind and reason",
+            metrics.errors.clone(),
+        );
+        registry.register(
+            "kubernaut_remediations",
+            "Remediation requests that ended, by outcome (the phase where there is none)",
+            metrics.remediations.clone(),
+        );
+        registry.register(
+            "kubernaut_remediation_duration_seconds",
+            "Time from the creation of a request to its end, by outcome",
+            metrics.durations.clone(),
+        );
+        metrics
+    }
+}

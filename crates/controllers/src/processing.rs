@@ -1,0 +1,48 @@
+//! RemediationProcessing: reads the cluster about the target once, and writes down what it found.
+
+use std::sync::Arc;
+
+use kube::runtime::Controller;
+use kubernaut_api::meta::Phase as _;
+use kubernaut_api::{RemediationProcessing, Staged};
+use kubernaut_domain::processing::{Found, Seen, decide};
+use kubernaut_domain::stage::Next;
+
+use crate::collect::{Limits, collect};
+use crate::run::{Guarded, Stage, commit, request_is_over, when_request_is_over};
+use crate::{Ctx, Error, calls};
+
+/// The controller of RemediationProcessings.
+pub struct Processings;
+
+impl Stage for Processings {
+    type Kind = RemediationProcessing;
+
+    fn watches(ctx: &Arc<Ctx>, controller: Controller<Guarded<Self::Kind>>) -> Controller<Guarded<Self::Kind>> {
+        when_request_is_over(ctx, controller)
+    }
+
+    async fn reconcile(ctx: &Ctx, processing: &RemediationProcessing) -> Result<Next, Error> {
+        if processing.phase().is_some_and(|phase| phase.is_terminal()) {
+            return Ok(Next::OnChange);
+        }
+        let spec = &processing.spec;
+        let request_over = request_is_over(ctx, &spec.request).await?;
+        let found = if request_over {
+            None
+        } else {
+            let limits = Limits { call_timeout: ctx.call_timeout, ..Limits::default() };
+            let collected =
+                collect(&ctx.client, &spec.target, spec.resource.as_ref(), calls::now().0, &limits).await;
+            Some(Found {
+                evidence: collected.evidence,
+                degraded: collected.degraded,
+                target_found: collected.target_found,
+            })
+        };
+        let plan = decide(&Seen { processing: processing.clone(), request_over, found, now: calls::now() });
+        let transitions = plan.status.transitions.clone();
+        commit(ctx, processing, plan.status, transitions).await?;
+        Ok(plan.next)
+    }
+}

@@ -1,0 +1,33 @@
+//! RemediationRequest: reads the child that the current phase waits for, makes the next one.
+
+mod apply;
+mod observe;
+
+use std::sync::Arc;
+
+use kube::runtime::Controller;
+use kubernaut_api::{AIAnalysis, RemediationProcessing, RemediationRequest, WorkflowExecution};
+use kubernaut_domain::request::decide;
+use kubernaut_domain::stage::Next;
+
+use crate::run::{Guarded, Stage, by_request};
+use crate::{Ctx, Error};
+
+/// The controller of RemediationRequests.
+pub struct Requests;
+
+impl Stage for Requests {
+    type Kind = RemediationRequest;
+
+    fn watches(ctx: &Arc<Ctx>, controller: Controller<Guarded<Self::Kind>>) -> Controller<Guarded<Self::Kind>> {
+        let controller = by_request::<_, RemediationProcessing>(ctx, controller);
+        let controller = by_request::<_, AIAnalysis>(ctx, controller);
+        by_request::<_, WorkflowExecution>(ctx, controller)
+            .reconcile_on(ctx.targets.changes::<RemediationRequest, _>(&ctx.namespace))
+    }
+
+    async fn reconcile(ctx: &Ctx, request: &RemediationRequest) -> Result<Next, Error> {
+        let seen = observe::observe(ctx, request).await?;
+        apply::apply(ctx, request, decide(&seen)).await
+    }
+}

@@ -1,0 +1,66 @@
+//! What the decision about a request depends on: only what its phase waits for is read.
+
+use kube::ResourceExt;
+use kubernaut_api::meta::Phase as _;
+use kubernaut_api::{RemediationRequest, RequestPhase, Staged, WorkflowPhase, names};
+use kubernaut_domain::request::Seen;
+
+use crate::calls::{self, Found, Owner};
+use crate::{Ctx, Error, health};
+
+pub(super) async fn observe(ctx: &Ctx, request: &RemediationRequest) -> Result<Seen, Error> {
+    let mut seen = Seen {
+        request: request.clone(),
+        processing: None,
+        analysis: None,
+        workflow: None,
+        collision: None,
+        health: None,
+        settings: ctx.settings.clone(),
+        now: calls::now(),
+    };
+    let name = request.name_any();
+    let (processing, analysis, workflow) = (names::processing(&name), names::analysis(&name), names::workflow(&name));
+    let owned = Owner { kind: "RemediationRequest", name: &name, uid: request.metadata.uid.as_deref() };
+    match request.phase() {
+        Some(RequestPhase::Processing) => {
+            seen.processing = own(calls::find(ctx, &processing, owned).await?, &processing, &mut seen.collision);
+        }
+        Some(RequestPhase::Analyzing | RequestPhase::AwaitingApproval) => {
+            let by = Owner { kind: "RemediationProcessing", name: &processing, uid: None };
+            seen.analysis = own(calls::find(ctx, &analysis, by).await?, &analysis, &mut seen.collision);
+            if seen.analysis.is_none() {
+                seen.processing = own(calls::find(ctx, &processing, owned).await?, &processing, &mut seen.collision);
+            }
+        }
+        Some(RequestPhase::Executing) => {
+            let by = Owner { kind: "AIAnalysis", name: &analysis, uid: None };
+            seen.workflow = own(calls::find(ctx, &workflow, by).await?, &workflow, &mut seen.collision);
+            if seen.workflow.is_none() {
+                let by = Owner { kind: "RemediationProcessing", name: &processing, uid: None };
+                seen.analysis = own(calls::find(ctx, &analysis, by).await?, &analysis, &mut seen.collision);
+            }
+        }
+        _ => {}
+    }
+    let executed = seen.workflow.as_ref().and_then(Staged::phase) == Some(WorkflowPhase::Completed);
+    if let Some(target) = &request.spec.target
+        && (executed || request.phase() == Some(RequestPhase::Verifying))
+    {
+        // Watch first, then look: a change in between is not missed.
+        ctx.targets.await_change(request, target);
+        seen.health = Some(health::of(ctx, target).await?);
+    }
+    if request.phase().is_some_and(|phase| phase.is_terminal()) {
+        ctx.targets.leave(request);
+    }
+    seen.now = calls::now();
+    Ok(seen)
+}
+
+fn own<K>(found: Found<K>, name: &str, collision: &mut Option<String>) -> Option<K> {
+    if matches!(found, Found::Foreign) {
+        *collision = Some(name.to_owned());
+    }
+    found.own()
+}

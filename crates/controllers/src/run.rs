@@ -1,0 +1,190 @@
+//! The one loop that runs every kind: watches, concurrency, backoff, metrics and the result log.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use kube::core::DeserializeGuard;
+use kube::core::object::HasStatus;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{Controller, watcher};
+use kube::{Api, Resource, ResourceExt};
+use kubernaut_api::meta::Phase as _;
+use kubernaut_api::{RemediationRequest, Staged, Transition, labels};
+use kubernaut_domain::stage::Next;
+use tokio_util::sync::CancellationToken;
+
+use crate::calls::{self, Object};
+use crate::ctx::{ErrorLabels, KindLabels, TransitionLabels};
+use crate::{Ctx, Error, analysis, execution, processing, request, workflow};
+
+/// An object of a watch that cannot be broken by one malformed object.
+pub type Guarded<K> = DeserializeGuard<K>;
+
+/// One kind of the pipeline.
+pub trait Stage: Send + Sync + 'static {
+    /// The kind.
+    type Kind: Staged + Object + HasStatus + 'static;
+
+    /// What else it watches.
+    fn watches(ctx: &Arc<Ctx>, controller: Controller<Guarded<Self::Kind>>) -> Controller<Guarded<Self::Kind>>;
+
+    /// Observe, decide, apply.
+    fn reconcile(ctx: &Ctx, object: &Self::Kind) -> impl Future<Output = Result<Next, Error>> + Send;
+}
+
+/// Runs all controllers until the token is cancelled or one of them ends by itself, which is an error
+/// of this program.
+pub async fn run_all(ctx: Arc<Ctx>, token: CancellationToken) {
+    tokio::join!(
+        run::<request::Requests>(ctx.clone(), token.clone()),
+        run::<processing::Processings>(ctx.clone(), token.clone()),
+        run::<analysis::Analyses>(ctx.clone(), token.clone()),
+        run::<workflow::Workflows>(ctx.clone(), token.clone()),
+        run::<execution::Executions>(ctx.clone(), token.clone()),
+        execution::orphans::run(ctx, token),
+    );
+}
+
+async fn run<S: Stage>(ctx: Arc<Ctx>, token: CancellationToken) {
+    let api = Api::<Guarded<S::Kind>>::namespaced(ctx.client.clone(), &ctx.namespace);
+    let controller = Controller::new(api, watcher::Config::default())
+        .with_config(Config::default().concurrency(ctx.concurrency))
+        .graceful_shutdown_on({
+            let token = token.clone();
+            async move { token.cancelled().await }
+        });
+    let kind = S::Kind::kind(&());
+    S::watches(&ctx, controller)
+        .run(reconcile::<S>, back_off::<S>, ctx.clone())
+        .for_each(|result| async {
+            // Failed reconciliations are logged where they fail; here only the watch itself can fail.
+            match result {
+                Err(kube::runtime::controller::Error::QueueError(error)) => {
+                    tracing::warn!(%kind, %error, "watch interrupted, taken up again");
+                }
+                Ok(_) | Err(_) => {}
+            }
+        })
+        .await;
+}
+
+async fn reconcile<S: Stage>(object: Arc<Guarded<S::Kind>>, ctx: Arc<Ctx>) -> Result<Action, Error> {
+    let object = object.0.as_ref().map_err(|invalid| Error::Malformed {
+        object: format!("{} {}", S::Kind::kind(&()), invalid.metadata.name.clone().unwrap_or_default()),
+        message: invalid.error.clone(),
+    })?;
+    if object.meta().deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let started = Instant::now();
+    let result = S::reconcile(&ctx, object).await;
+    ctx.metrics.reconciles.get_or_create(&KindLabels { kind: S::Kind::NOUN }).observe(started.elapsed().as_secs_f64());
+    let next = result?;
+    ctx.succeeded(&key::<S>(object.meta().name.as_deref()));
+    Ok(match next {
+        Next::OnChange => Action::await_change(),
+        Next::At(time) => {
+            let wait = time.0.duration_since(calls::now().0);
+            Action::requeue(Duration::try_from(wait).unwrap_or_default().max(Duration::from_millis(10)))
+        }
+    })
+}
+
+fn key<S: Stage>(name: Option<&str>) -> String {
+    format!("{}/{}", S::Kind::NOUN, name.unwrap_or_default())
+}
+
+/// Waits longer after each failure in a row: 0.2 s, 0.4 s, … 60 s. A conflict is no failure: somebody
+/// else was first, and the watch brings what they wrote.
+fn back_off<S: Stage>(object: Arc<Guarded<S::Kind>>, error: &Error, ctx: Arc<Ctx>) -> Action {
+    let name = object.meta().name.clone().unwrap_or_default();
+    ctx.metrics
+        .errors
+        .get_or_create(&ErrorLabels { kind: S::Kind::NOUN, reason: error.reason() })
+        .inc();
+    if matches!(error, Error::Conflict { .. }) {
+        tracing::debug!(kind = S::Kind::NOUN, name, %error, "decided on an older object, looking again");
+        return Action::requeue(Duration::from_millis(50));
+    }
+    let failures = ctx.failed(&key::<S>(Some(&name)));
+    let wait = Duration::from_millis(100) * 2u32.saturating_pow(failures.min(10));
+    tracing::warn!(kind = S::Kind::NOUN, name, %error, failures, "not reconciled, trying again");
+    Action::requeue(wait.min(Duration::from_secs(60)))
+}
+
+/// Watches another kind whose objects carry the name of their request as a label.
+pub(crate) fn by_request<K, O>(ctx: &Ctx, controller: Controller<Guarded<K>>) -> Controller<Guarded<K>>
+where
+    K: Object + 'static,
+    O: Object + 'static,
+{
+    let namespace = ctx.namespace.clone();
+    let api = Api::<kube::core::PartialObjectMeta<O>>::namespaced(ctx.client.clone(), &ctx.namespace);
+    controller.watches(api, watcher::Config::default(), move |object| {
+        object.labels().get(labels::REQUEST).map(|name| ObjectRef::new(name).within(&namespace))
+    })
+}
+
+/// Watches requests, and looks at all that serves a request when it has ended or is cancelled.
+pub(crate) fn when_request_is_over<K>(ctx: &Ctx, controller: Controller<Guarded<K>>) -> Controller<Guarded<K>>
+where
+    K: Object + 'static,
+{
+    let store: Store<Guarded<K>> = controller.store();
+    let api = Api::<Guarded<RemediationRequest>>::namespaced(ctx.client.clone(), &ctx.namespace);
+    controller.watches(api, watcher::Config::default(), move |request| {
+        let over = request.0.as_ref().is_ok_and(is_over);
+        let name = request.name_any();
+        let serves = |object: &Arc<Guarded<K>>| object.labels().get(labels::REQUEST) == Some(&name);
+        let objects = if over { store.state() } else { vec![] };
+        objects.into_iter().filter(serves).map(|object| ObjectRef::from_obj(&*object)).collect::<Vec<_>>()
+    })
+}
+
+/// True when nothing new may start for this request.
+pub(crate) fn is_over(request: &RemediationRequest) -> bool {
+    request.spec.cancelled
+        || request.meta().deletion_timestamp.is_some()
+        || request.phase().is_some_and(|phase| phase.is_terminal())
+}
+
+/// As [`is_over`], of the request of this name; a request that is gone is over.
+pub(crate) async fn request_is_over(ctx: &Ctx, request: &str) -> Result<bool, Error> {
+    Ok(calls::get::<RemediationRequest>(ctx, request).await?.is_none_or(|request| is_over(&request)))
+}
+
+/// Writes a status and, once it stands, counts and logs its new transitions.
+pub(crate) async fn commit<K>(
+    ctx: &Ctx,
+    object: &K,
+    status: K::Status,
+    transitions: Vec<Transition>,
+) -> Result<(), Error>
+where
+    K: Staged + Object + HasStatus,
+    K::Status: PartialEq,
+{
+    if !calls::write_status(ctx, object, status).await? {
+        return Ok(());
+    }
+    for transition in transitions.iter().skip(object.transitions().len()) {
+        ctx.metrics
+            .transitions
+            .get_or_create(&TransitionLabels { kind: K::NOUN, phase: transition.to.clone() })
+            .inc();
+        tracing::info!(
+            kind = K::NOUN,
+            name = object.name_any(),
+            request = object.request_name(),
+            from = transition.from.as_deref().unwrap_or_default(),
+            to = transition.to,
+            reason = transition.reason,
+            message = transition.message,
+            "phase"
+        );
+    }
+    Ok(())
+}
