@@ -207,10 +207,7 @@ pub struct AIAnalysisStatus {
     pub conditions: Vec<Condition>,
 }
 
-staged!(
-    AIAnalysis,
-    AnalysisPhase,
-    "analysis",
-    |object| Some(&object.spec.target),
-    |object| object.spec.request.clone()
-);
+staged!(AIAnalysis, AnalysisPhase, "analysis", |object| Some(&object.spec.target), |object| object
+    .spec
+    .request
+    .clone());

@@ -173,10 +173,7 @@ pub struct KubernetesExecutionStatus {
     pub conditions: Vec<Condition>,
 }
 
-staged!(
-    KubernetesExecution,
-    ExecutionPhase,
-    "action",
-    |object| Some(&object.spec.target),
-    |object| object.spec.request.clone()
-);
+staged!(KubernetesExecution, ExecutionPhase, "action", |object| Some(&object.spec.target), |object| object
+    .spec
+    .request
+    .clone());

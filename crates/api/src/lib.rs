@@ -24,20 +24,12 @@ pub use kube::core::{Duration, Resource, ResourceExt};
 pub use analysis::{AIAnalysis, AIAnalysisSpec, AIAnalysisStatus, AnalysisPhase};
 pub use approval::{RemediationApproval, RemediationApprovalSpec, RemediationApprovalStatus};
 pub use evidence::Evidence;
-pub use execution::{
-    ExecutionPhase, KubernetesExecution, KubernetesExecutionSpec, KubernetesExecutionStatus,
-};
+pub use execution::{ExecutionPhase, KubernetesExecution, KubernetesExecutionSpec, KubernetesExecutionStatus};
 pub use meta::{Phase, Staged, TargetRef, Transition};
-pub use processing::{
-    ProcessingPhase, RemediationProcessing, RemediationProcessingSpec, RemediationProcessingStatus,
-};
-pub use request::{
-    Outcome, RemediationRequest, RemediationRequestSpec, RemediationRequestStatus, RequestPhase,
-};
+pub use processing::{ProcessingPhase, RemediationProcessing, RemediationProcessingSpec, RemediationProcessingStatus};
+pub use request::{Outcome, RemediationRequest, RemediationRequestSpec, RemediationRequestStatus, RequestPhase};
 pub use sink::{EventSink, EventSinkSpec, EventSinkStatus};
-pub use workflow::{
-    WorkflowExecution, WorkflowExecutionSpec, WorkflowExecutionStatus, WorkflowPhase,
-};
+pub use workflow::{WorkflowExecution, WorkflowExecutionSpec, WorkflowExecutionStatus, WorkflowPhase};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

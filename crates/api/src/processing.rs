@@ -129,10 +129,7 @@ pub struct RemediationProcessingStatus {
     pub conditions: Vec<Condition>,
 }
 
-staged!(
-    RemediationProcessing,
-    ProcessingPhase,
-    "processing",
-    |object| Some(&object.spec.target),
-    |object| object.spec.request.clone()
-);
+staged!(RemediationProcessing, ProcessingPhase, "processing", |object| Some(&object.spec.target), |object| object
+    .spec
+    .request
+    .clone());

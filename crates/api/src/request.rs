@@ -274,10 +274,5 @@ pub struct Deduplication {
     pub resolved_at: Option<MicroTime>,
 }
 
-staged!(
-    RemediationRequest,
-    RequestPhase,
-    "remediation",
-    |object| object.spec.target.as_ref(),
-    |object| object.name_any()
-);
+staged!(RemediationRequest, RequestPhase, "remediation", |object| object.spec.target.as_ref(), |object| object
+    .name_any());

@@ -34,7 +34,10 @@ use serde::{Deserialize, Serialize};
 pub struct EventSinkSpec {
     /// Patterns of event types without the prefix `io.kubernaut.`: `*`, `workflow.*`, `*.failed` or a whole name.
     #[serde(default = "everything")]
-    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 128), regex(pattern = r"^(\*|(\*|[a-z_]+)(\.(\*|[a-z_]+))+)$")))]
+    #[schemars(
+        length(min = 1, max = 32),
+        inner(length(min = 1, max = 128), regex(pattern = r"^(\*|(\*|[a-z_]+)(\.(\*|[a-z_]+))+)$"))
+    )]
     pub types: Vec<String>,
     /// Deliver by HTTP.
     pub http: HttpSink,

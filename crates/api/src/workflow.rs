@@ -185,10 +185,7 @@ pub struct WorkflowExecutionStatus {
     pub conditions: Vec<Condition>,
 }
 
-staged!(
-    WorkflowExecution,
-    WorkflowPhase,
-    "workflow",
-    |object| Some(&object.spec.target),
-    |object| object.spec.request.clone()
-);
+staged!(WorkflowExecution, WorkflowPhase, "workflow", |object| Some(&object.spec.target), |object| object
+    .spec
+    .request
+    .clone());

@@ -35,7 +35,9 @@ impl Line {
         ));
         let phase = match self.to.as_str() {
             "Completed" => Style::new().fg_color(Some(AnsiColor::Green.into())).bold(),
-            "Failed" | "TimedOut" | "Cancelled" | "Rejected" => Style::new().fg_color(Some(AnsiColor::Red.into())).bold(),
+            "Failed" | "TimedOut" | "Cancelled" | "Rejected" => {
+                Style::new().fg_color(Some(AnsiColor::Red.into())).bold()
+            }
             "AwaitingApproval" | "Approval" | "Blocked" => Style::new().fg_color(Some(AnsiColor::Yellow.into())).bold(),
             _ => Style::new().bold(),
         };

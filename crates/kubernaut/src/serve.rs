@@ -112,7 +112,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// Waits for the parts: the first that ends without being asked to, or with an error, ends all.
-async fn until_end(tasks: &mut JoinSet<(&'static str, anyhow::Result<()>)>, token: &CancellationToken) -> anyhow::Result<()> {
+async fn until_end(
+    tasks: &mut JoinSet<(&'static str, anyhow::Result<()>)>,
+    token: &CancellationToken,
+) -> anyhow::Result<()> {
     let mut failure = None;
     while let Some(ended) = tasks.join_next().await {
         let error = match ended {
@@ -138,7 +141,12 @@ async fn bind(address: std::net::SocketAddr, setting: &str) -> anyhow::Result<Tc
 }
 
 /// Becomes ready once the API server serves our resources to us: installed, permitted, reachable.
-async fn until_served(client: Client, namespace: String, readiness: Readiness, token: CancellationToken) -> anyhow::Result<()> {
+async fn until_served(
+    client: Client,
+    namespace: String,
+    readiness: Readiness,
+    token: CancellationToken,
+) -> anyhow::Result<()> {
     let requests = Api::<RemediationRequest>::namespaced(client, &namespace);
     let mut wait = Duration::from_millis(200);
     loop {

@@ -27,7 +27,11 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let events = store.timeline(&options.request).await?;
     if events.is_empty() {
         let known = store.requests(10).await?;
-        let known = if known.is_empty() { "the store is empty".to_owned() } else { format!("the latest are {}", known.join(", ")) };
+        let known = if known.is_empty() {
+            "the store is empty".to_owned()
+        } else {
+            format!("the latest are {}", known.join(", "))
+        };
         bail!("no events of a request {} in {}; {known}", options.request, options.store.display());
     }
     if options.json {
@@ -41,7 +45,14 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     for event in &events {
         let text = |field: &str| event.data.get(field).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
         let noun = event.type_.split('.').next().unwrap_or_default().to_owned();
-        let line = Line { at: event.time, noun, from: text("from"), to: text("to"), reason: text("reason"), message: text("message") };
+        let line = Line {
+            at: event.time,
+            noun,
+            from: text("from"),
+            to: text("to"),
+            reason: text("reason"),
+            message: text("message"),
+        };
         anstream::println!("{}", line.render(start));
     }
     Ok(())

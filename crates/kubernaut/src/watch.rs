@@ -8,8 +8,8 @@ use futures::StreamExt;
 use futures::stream::{BoxStream, select_all};
 use jiff::Timestamp;
 use kube::core::NamespaceResourceScope;
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use kubernaut_api::meta::Phase as _;
 use kubernaut_api::{
