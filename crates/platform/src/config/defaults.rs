@@ -1,0 +1,138 @@
+//! The value of every setting that the file leaves out.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::{
+    AdminConfig, ApprovalConfig, AuthenticationConfig, AuthenticationMode, Config, ControllersConfig, Duration,
+    EventsConfig, ExecutionConfig, GatewayConfig, ImagePullPolicy, KubernetesConfig, LeaderElectionConfig, LogConfig,
+    LogFormat, LogLevel, Role, Scope, StoreConfig, Timeouts, VerificationConfig,
+};
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            cluster: "default".to_owned(),
+            namespace: "kubernaut-system".to_owned(),
+            identity: String::new(),
+            scope: Scope::Labelled,
+            dry_run: false,
+            roles: vec![Role::Gateway, Role::Controllers, Role::Relay],
+            log: LogConfig::default(),
+            gateway: GatewayConfig::default(),
+            admin: AdminConfig::default(),
+            timeouts: Timeouts::default(),
+            verification: VerificationConfig::default(),
+            retention: Duration::from_hours(24),
+            approval: ApprovalConfig::default(),
+            execution: ExecutionConfig::default(),
+            store: StoreConfig::default(),
+            events: EventsConfig::default(),
+            controllers: ControllersConfig::default(),
+            leader_election: LeaderElectionConfig::default(),
+            kubernetes: KubernetesConfig::default(),
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Json, level: LogLevel::Info }
+    }
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
+            authentication: AuthenticationConfig::default(),
+            cooldown: Duration::from_mins(5),
+            max_body_bytes: 32 * 1024 * 1024,
+            max_in_flight: 64,
+            drain_delay: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for AuthenticationConfig {
+    fn default() -> Self {
+        Self { mode: AuthenticationMode::Token, token_file: "/etc/kubernaut/gateway/token".into() }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9090)) }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            request: Duration::from_hours(1),
+            processing: Duration::from_mins(5),
+            analysis: Duration::from_mins(10),
+            approval: Duration::from_mins(15),
+            execution: Duration::from_mins(30),
+            verification: Duration::from_mins(30),
+        }
+    }
+}
+
+impl Default for VerificationConfig {
+    fn default() -> Self {
+        Self { stabilization_window: Duration::from_mins(2) }
+    }
+}
+
+impl Default for ApprovalConfig {
+    fn default() -> Self {
+        Self { auto_above: 0.9, reject_below: 0.7 }
+    }
+}
+
+impl Default for ExecutionConfig {
+    fn default() -> Self {
+        Self {
+            image: String::new(),
+            image_pull_policy: ImagePullPolicy::IfNotPresent,
+            service_account_prefix: "kubernaut-action-".to_owned(),
+            job_timeout: Duration::from_mins(5),
+        }
+    }
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { path: "/var/lib/kubernaut/kubernaut.db".into(), retention_days: 90 }
+    }
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        Self { allow_loopback_sinks: false, concurrency: 8 }
+    }
+}
+
+impl Default for ControllersConfig {
+    fn default() -> Self {
+        Self { concurrency: 16 }
+    }
+}
+
+impl Default for LeaderElectionConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            lease_name: "kubernaut-leader".to_owned(),
+            lease_duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry_period: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for KubernetesConfig {
+    fn default() -> Self {
+        Self { request_timeout: Duration::from_secs(30) }
+    }
+}
