@@ -5,11 +5,10 @@
 
 use kubernaut_api::analysis::{AIAnalysisStatus, Plan as ActionPlan, Risk, RootCause};
 use kubernaut_api::approval::Decision;
-use kubernaut_api::meta::Phase as _;
+use kubernaut_api::meta::Phase;
 use kubernaut_api::workflow::Step;
 use kubernaut_api::{
-    AIAnalysis, AnalysisPhase, Evidence, MicroTime, RemediationApproval, RemediationApprovalSpec,
-    TargetRef, names,
+    AIAnalysis, AnalysisPhase, Evidence, MicroTime, RemediationApproval, RemediationApprovalSpec, TargetRef, names,
 };
 
 use crate::diagnosis::{Diagnosis, Finding};
@@ -57,14 +56,18 @@ pub struct Plan {
 pub fn decide(seen: &Seen) -> Plan {
     let mut status = seen.analysis.status.clone().unwrap_or_default();
     status.observed_generation = seen.analysis.metadata.generation;
-    if !status.phase.is_some_and(|phase| phase.is_terminal()) {
+    if !status.phase.is_some_and(Phase::is_terminal) {
         proceed(&mut status, seen);
     }
     let asks = status.phase == Some(AnalysisPhase::Approval);
     let child = if asks && seen.approval.is_none() { question(&status, seen).map(Box::new) } else { None };
     let notices = if asks && seen.analysis.status.as_ref().and_then(|old| old.phase) != status.phase {
         let name = status.approval_name.clone().unwrap_or_default();
-        vec![Notice { warning: true, reason: "ApprovalRequired".into(), note: format!("RemediationApproval {name} waits for a person") }]
+        vec![Notice {
+            warning: true,
+            reason: "ApprovalRequired".into(),
+            note: format!("RemediationApproval {name} waits for a person"),
+        }]
     } else {
         vec![]
     };
@@ -95,7 +98,12 @@ fn analyse(status: &mut AIAnalysisStatus, seen: &Seen) {
         status.phase_deadline = Some(after(now, seen.analysis.spec.timeout.into()));
     }
     let Some(evidence) = &seen.evidence else {
-        enter(status, AnalysisPhase::Failed, now, Why::new("EvidenceMissing", "the RemediationProcessing holds no evidence"));
+        enter(
+            status,
+            AnalysisPhase::Failed,
+            now,
+            Why::new("EvidenceMissing", "the RemediationProcessing holds no evidence"),
+        );
         return;
     };
     let Some((provider, diagnosis)) = &seen.answer else {
@@ -190,7 +198,10 @@ fn knows(evidence: &Evidence, target: &TargetRef, object: &str) -> bool {
     is(&target.kind, &target.name)
         || evidence.owner_chain.iter().any(|owner| is(&owner.kind, &owner.name))
         || evidence.pods.iter().any(|pod| is("Pod", &pod.name))
-        || evidence.revisions.iter().any(|revision| is("ReplicaSet", &revision.holder) || is("ControllerRevision", &revision.holder))
+        || evidence
+            .revisions
+            .iter()
+            .any(|revision| is("ReplicaSet", &revision.holder) || is("ControllerRevision", &revision.holder))
         || evidence.events.iter().any(|event| event.object == object)
 }
 
@@ -211,14 +222,20 @@ fn answer(status: &mut AIAnalysisStatus, seen: &Seen) {
         .filter(|approval| Some(approval.spec.plan_hash.as_str()) == asked)
         .and_then(|approval| approval.status.as_ref());
     let by = decided.and_then(|decided| decided.decided_by.as_deref()).unwrap_or("someone");
-    let comment = decided.and_then(|decided| decided.comment.as_deref()).map_or_else(String::new, |text| format!(": {text}"));
+    let comment =
+        decided.and_then(|decided| decided.comment.as_deref()).map_or_else(String::new, |text| format!(": {text}"));
     match decided.and_then(|decided| decided.decision) {
         // An answer given in time counts even when it is read late.
         Some(Decision::Approved) => {
             enter(status, AnalysisPhase::Completed, now, Why::new("Approved", format!("approved by {by}{comment}")));
         }
         Some(Decision::Rejected) => {
-            enter(status, AnalysisPhase::Rejected, now, Why::new("RejectedByPerson", format!("rejected by {by}{comment}")));
+            enter(
+                status,
+                AnalysisPhase::Rejected,
+                now,
+                Why::new("RejectedByPerson", format!("rejected by {by}{comment}")),
+            );
         }
         None if passed(status.phase_deadline.as_ref(), now) => {
             enter(status, AnalysisPhase::Rejected, now, Why::new(APPROVAL_EXPIRED, "nobody answered in time"));

@@ -5,7 +5,7 @@
 
 use kubernaut_api::execution::{ActionResult, Effect, ExecutionPhase, JobRef, KubernetesExecutionStatus};
 use kubernaut_api::k8s_openapi::api::batch::v1::Job;
-use kubernaut_api::meta::Phase as _;
+use kubernaut_api::meta::Phase;
 use kubernaut_api::{KubernetesExecution, MicroTime};
 
 use crate::health::Health;
@@ -81,14 +81,14 @@ pub enum JobPlan {
 }
 
 /// How long the Job may stay after its own deadline before it is stopped from here.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(60);
+const GRACE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Decides about one KubernetesExecution.
 pub fn decide(seen: &Seen) -> Plan {
     let mut status = seen.execution.status.clone().unwrap_or_default();
     status.observed_generation = seen.execution.metadata.generation;
     let plan = proceed(&mut status, seen);
-    let ended = status.phase.is_some_and(|phase| phase.is_terminal());
+    let ended = status.phase.is_some_and(Phase::is_terminal);
     let next = if ended { Next::OnChange } else { Next::earliest([status.phase_deadline.as_ref()]) };
     Plan { status, job: plan, next }
 }
@@ -98,7 +98,8 @@ fn proceed(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
         None | Some(ExecutionPhase::Pending | ExecutionPhase::Validating) => validate(status, seen),
         Some(ExecutionPhase::Executing) => follow(status, seen),
         Some(ExecutionPhase::Verifying) => verify(status, seen),
-        // Reached again only when letting go of the Job failed the first time.
+        // Reached again only when stopping or letting go of the Job failed the first time.
+        Some(_) if matches!(seen.job, JobSeen::Running(_)) => JobPlan::Stop,
         Some(_) => release(seen),
     }
 }
@@ -121,11 +122,21 @@ fn validate(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
         enter(status, ExecutionPhase::Pending, now, Why::new("Created", ""));
     }
     if seen.request_over {
-        enter(status, ExecutionPhase::Cancelled, now, Why::new("RequestEnded", "the request ended before the Job was made"));
+        enter(
+            status,
+            ExecutionPhase::Cancelled,
+            now,
+            Why::new("RequestEnded", "the request ended before the Job was made"),
+        );
         return JobPlan::Leave;
     }
     if status.phase == Some(ExecutionPhase::Pending) {
-        enter(status, ExecutionPhase::Validating, now, Why::new("Rehearsing", format!("{} with dryRun=All", spec.action)));
+        enter(
+            status,
+            ExecutionPhase::Validating,
+            now,
+            Why::new("Rehearsing", format!("{} with dryRun=All", spec.action)),
+        );
         status.phase_deadline = Some(after(now, spec.timeout.into()));
     }
     if let Err(problems) = catalogue::check_parts(&spec.action, &spec.target, &spec.parameters) {
@@ -163,7 +174,8 @@ fn follow(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
             JobPlan::Leave
         }
         JobSeen::Absent if status.job.is_some() => {
-            let why = Why::new("OutcomeUnknown", "the Job is gone and its result was never recorded: look at the target");
+            let why =
+                Why::new("OutcomeUnknown", "the Job is gone and its result was never recorded: look at the target");
             fail(status, seen, why);
             JobPlan::Leave
         }
@@ -177,6 +189,13 @@ fn follow(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
             JobPlan::Leave
         }
         JobSeen::Absent => create(seen),
+        JobSeen::Running(job) | JobSeen::Ended { job, .. }
+            if status.job.as_ref().is_some_and(|recorded| recorded.uid != job.uid) =>
+        {
+            let why = Why::new("OutcomeUnknown", "another Job took the place of the recorded one: look at the target");
+            fail(status, seen, why);
+            JobPlan::Leave
+        }
         JobSeen::Running(job) => {
             status.job = Some(job.clone());
             if late {
@@ -230,10 +249,14 @@ fn verify(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
         Some(Health::Gone) => {
             fail(status, seen, Why::new("TargetGone", "the target was deleted after the action"));
         }
-        Some(Health::Unhealthy(why)) if passed(status.phase_deadline.as_ref(), &seen.now) => {
+        Some(Health::Unhealthy(_)) | None if !passed(status.phase_deadline.as_ref(), &seen.now) => {}
+        unproven => {
+            let why = match unproven {
+                Some(Health::Unhealthy(why)) => why,
+                _ => "the health of the target could not be told",
+            };
             fail(status, seen, Why::new("VerifyingTimedOut", format!("{did}, but {why}")));
         }
-        Some(Health::Unhealthy(_)) | None => {}
     }
     release(seen)
 }

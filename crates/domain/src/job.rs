@@ -8,9 +8,10 @@ use kubernaut_api::k8s_openapi::api::core::v1::{
     SeccompProfile, SecurityContext,
 };
 use kubernaut_api::k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kubernaut_api::{KubernetesExecution, ObjectMeta, Resource, ResourceExt, labels, names};
+use kubernaut_api::{KubernetesExecution, ObjectMeta, ResourceExt, labels, names};
 
 use crate::catalogue::{ACT_INPUT_ENV, ActInput};
+use crate::request::owned_by;
 use crate::settings::JobSettings;
 
 /// The Job of this execution: same name, owned by it, never retried by itself.
@@ -26,7 +27,7 @@ pub fn of(execution: &KubernetesExecution, settings: &JobSettings) -> Job {
         metadata: ObjectMeta {
             name: Some(execution.name_any()),
             namespace: execution.namespace(),
-            owner_references: Some(execution.controller_owner_ref(&()).into_iter().collect()),
+            owner_references: Some(owned_by(execution)),
             labels: Some(marks.clone().into()),
             annotations: Some([(labels::PLAN_HASH.to_owned(), spec.plan_hash.clone())].into()),
             finalizers: Some(vec![labels::RESULT_FINALIZER.to_owned()]),

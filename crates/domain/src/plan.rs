@@ -1,5 +1,7 @@
 //! Plans: their hash and how they read.
 
+use std::fmt::Write as _;
+
 use kubernaut_api::analysis::Risk;
 use kubernaut_api::workflow::Step;
 use sha2::{Digest, Sha256};
@@ -10,7 +12,11 @@ use sha2::{Digest, Sha256};
 /// its maps are sorted.
 pub fn hash(steps: &[Step]) -> String {
     let json = serde_json::to_vec(steps).unwrap_or_default();
-    Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(json).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Highest risk of the steps; an action that the catalogue does not know counts as high.

@@ -1,11 +1,11 @@
 //! The decision about a RemediationProcessing: from raw evidence to evidence with a classification.
 
-use kubernaut_api::meta::Phase as _;
+use kubernaut_api::meta::Phase;
 use kubernaut_api::processing::{ProcessingPhase, RemediationProcessingStatus};
 use kubernaut_api::{Evidence, MicroTime, RemediationProcessing};
 
 use crate::classify::classify;
-use crate::stage::{Next, Why, after, enter};
+use crate::stage::{Next, Why, after, enter, passed};
 
 /// Everything the decision depends on.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub struct Plan {
 pub fn decide(seen: &Seen) -> Plan {
     let mut status = seen.processing.status.clone().unwrap_or_default();
     status.observed_generation = seen.processing.metadata.generation;
-    if !status.phase.is_some_and(|phase| phase.is_terminal()) {
+    if !status.phase.is_some_and(Phase::is_terminal) {
         proceed(&mut status, seen);
     }
     let next = Next::earliest([status.phase_deadline.as_ref()]);
@@ -63,10 +63,25 @@ fn proceed(status: &mut RemediationProcessingStatus, seen: &Seen) {
         return;
     }
     if status.phase == Some(ProcessingPhase::Pending) {
-        enter(status, ProcessingPhase::Enriching, now, Why::new("Collecting", format!("reading about {}", spec.target)));
+        enter(
+            status,
+            ProcessingPhase::Enriching,
+            now,
+            Why::new("Collecting", format!("reading about {}", spec.target)),
+        );
         status.phase_deadline = Some(after(now, spec.timeout.into()));
     }
-    let Some(found) = &seen.found else { return };
+    let Some(found) = &seen.found else {
+        if passed(status.phase_deadline.as_ref(), now) {
+            enter(
+                status,
+                ProcessingPhase::Failed,
+                now,
+                Why::new("EnrichingTimedOut", "the evidence could not be collected in time"),
+            );
+        }
+        return;
+    };
     status.degraded.clone_from(&found.degraded);
     if !found.target_found {
         let why = Why::new("TargetNotFound", format!("{} does not exist any more", spec.target));

@@ -3,17 +3,17 @@
 //! It orchestrates: it makes the RemediationProcessing, the AIAnalysis and the WorkflowExecution, each
 //! owned by the one before. Deliberately absent: how any of them does its work.
 
-use kubernaut_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kubernaut_api::labels;
-use kubernaut_api::meta::Phase as _;
-use kubernaut_api::names;
+mod children;
+
+use kubernaut_api::meta::Phase;
 use kubernaut_api::request::{RemediationRequestStatus, RequestPhase};
 use kubernaut_api::workflow::StepStatus;
 use kubernaut_api::{
-    AIAnalysis, AIAnalysisSpec, AnalysisPhase, MicroTime, ObjectMeta, Outcome, ProcessingPhase, RemediationProcessing,
-    RemediationProcessingSpec, RemediationRequest, Resource, ResourceExt, TargetRef, WorkflowExecution,
-    WorkflowExecutionSpec, WorkflowPhase,
+    AIAnalysis, AnalysisPhase, MicroTime, Outcome, ProcessingPhase, RemediationProcessing, RemediationRequest,
+    TargetRef, WorkflowExecution, WorkflowPhase,
 };
+
+pub(crate) use children::{child_of, owned_by};
 
 use crate::analysis::APPROVAL_EXPIRED;
 use crate::health::Health;
@@ -78,10 +78,18 @@ pub fn decide(seen: &Seen) -> Plan {
     let child = match status.phase {
         Some(phase) if phase.is_terminal() => None,
         _ if seen.request.spec.cancelled && !runs(seen) => {
-            end(&mut status, RequestPhase::Cancelled, None, seen, Why::new("CancelledByUser", "spec.cancelled was set"));
+            end(
+                &mut status,
+                RequestPhase::Cancelled,
+                None,
+                seen,
+                Why::new("CancelledByUser", "spec.cancelled was set"),
+            );
             None
         }
-        Some(phase) if passed(status.phase_deadline.as_ref(), &seen.now) || passed(status.deadline.as_ref(), &seen.now) => {
+        Some(phase)
+            if passed(status.phase_deadline.as_ref(), &seen.now) || passed(status.deadline.as_ref(), &seen.now) =>
+        {
             time_out(&mut status, phase, seen);
             None
         }
@@ -95,7 +103,7 @@ pub fn decide(seen: &Seen) -> Plan {
         None => begin(&mut status, seen, &limits),
     };
 
-    let ended = status.phase.is_some_and(|phase| phase.is_terminal());
+    let ended = status.phase.is_some_and(Phase::is_terminal);
     let settles = status.healthy_since.as_ref().map(|since| settled_at(since, &status, seen));
     let kept_until = status.completed_at.as_ref().map(|end| after(end, seen.settings.retention));
     let delete = ended && passed(kept_until.as_ref(), &seen.now);
@@ -116,12 +124,17 @@ fn begin(status: &mut RemediationRequestStatus, seen: &Seen, limits: &Limits) ->
         end(status, RequestPhase::Completed, Some(Outcome::ManualReviewRequired), seen, why);
         return None;
     };
-    enter(status, RequestPhase::Processing, now, Why::new("TargetResolved", format!("collecting evidence about {target}")));
+    Some(collect(status, target, seen, limits))
+}
+
+fn collect(status: &mut RemediationRequestStatus, target: TargetRef, seen: &Seen, limits: &Limits) -> Child {
+    let why = Why::new("TargetResolved", format!("collecting evidence about {target}"));
+    enter(status, RequestPhase::Processing, &seen.now, why);
     // One limit for each of its two phases, and some time for the hand-over.
-    status.phase_deadline = Some(after(now, limits.processing * 2));
-    let child = processing(&seen.request, target, limits);
-    status.processing_name = child.metadata.name.clone();
-    Some(Child::Processing(Box::new(child)))
+    status.phase_deadline = Some(after(&seen.now, limits.processing * 2));
+    let child = children::processing(&seen.request, target, limits);
+    status.processing_name.clone_from(&child.metadata.name);
+    Child::Processing(Box::new(child))
 }
 
 fn proceed(status: &mut RemediationRequestStatus, phase: RequestPhase, seen: &Seen, limits: &Limits) -> Option<Child> {
@@ -137,24 +150,17 @@ fn proceed(status: &mut RemediationRequestStatus, phase: RequestPhase, seen: &Se
         RequestPhase::Executing => after_workflow(status, seen, limits),
         RequestPhase::Verifying => verify(status, seen),
         // Nothing holds a request back yet, and Pending is left in the write that enters it.
-        RequestPhase::Pending | RequestPhase::Blocked => begin_again(status, seen, limits),
+        RequestPhase::Pending | RequestPhase::Blocked => {
+            Some(collect(status, seen.request.spec.target.clone()?, seen, limits))
+        }
         RequestPhase::Completed | RequestPhase::Failed | RequestPhase::TimedOut | RequestPhase::Cancelled => None,
     }
-}
-
-fn begin_again(status: &mut RemediationRequestStatus, seen: &Seen, limits: &Limits) -> Option<Child> {
-    let target = seen.request.spec.target.clone()?;
-    enter(status, RequestPhase::Processing, &seen.now, Why::new("TargetResolved", format!("collecting evidence about {target}")));
-    status.phase_deadline = Some(after(&seen.now, limits.processing * 2));
-    let child = processing(&seen.request, target, limits);
-    status.processing_name = child.metadata.name.clone();
-    Some(Child::Processing(Box::new(child)))
 }
 
 fn after_processing(status: &mut RemediationRequestStatus, seen: &Seen, limits: &Limits) -> Option<Child> {
     let target = seen.request.spec.target.clone()?;
     let Some(processing) = &seen.processing else {
-        return Some(Child::Processing(Box::new(self::processing(&seen.request, target, limits))));
+        return Some(Child::Processing(Box::new(children::processing(&seen.request, target, limits))));
     };
     let result = processing.status.clone().unwrap_or_default();
     match result.phase {
@@ -164,8 +170,8 @@ fn after_processing(status: &mut RemediationRequestStatus, seen: &Seen, limits: 
             });
             enter(status, RequestPhase::Analyzing, &seen.now, Why::new("EvidenceCollected", message));
             status.phase_deadline = Some(after(&seen.now, limits.analysis));
-            let child = analysis(&seen.request, processing, target, limits);
-            status.analysis_name = child.metadata.name.clone();
+            let child = children::analysis(&seen.request, processing, target, limits);
+            status.analysis_name.clone_from(&child.metadata.name);
             Some(Child::Analysis(Box::new(child)))
         }
         Some(ProcessingPhase::Failed) => {
@@ -188,7 +194,7 @@ fn after_analysis(
 ) -> Option<Child> {
     let Some(analysis) = &seen.analysis else {
         let (target, processing) = (seen.request.spec.target.clone()?, seen.processing.as_ref()?);
-        return Some(Child::Analysis(Box::new(self::analysis(&seen.request, processing, target, limits))));
+        return Some(Child::Analysis(Box::new(children::analysis(&seen.request, processing, target, limits))));
     };
     let result = analysis.status.clone().unwrap_or_default();
     let why = |default: &str| {
@@ -196,12 +202,12 @@ fn after_analysis(
     };
     match (result.phase, &result.plan) {
         (Some(AnalysisPhase::Completed), Some(_)) => {
-            let child = workflow(&seen.request, analysis, limits)?;
+            let child = children::workflow(&seen.request, analysis, limits)?;
             let steps: Vec<_> = child.spec.steps.iter().map(plan::sentence).collect();
             let reason = if phase == RequestPhase::AwaitingApproval { "Approved" } else { "PlanAccepted" };
             enter(status, RequestPhase::Executing, &seen.now, Why::new(reason, steps.join("; ")));
             status.phase_deadline = Some(after(&seen.now, limits.execution + GRACE));
-            status.workflow_name = child.metadata.name.clone();
+            status.workflow_name.clone_from(&child.metadata.name);
             Some(Child::Workflow(Box::new(child)))
         }
         (Some(AnalysisPhase::Completed), None) => {
@@ -235,15 +241,22 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(30);
 
 fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &Limits) -> Option<Child> {
     let Some(workflow) = &seen.workflow else {
-        return Some(Child::Workflow(Box::new(self::workflow(&seen.request, seen.analysis.as_ref()?, limits)?)));
+        return Some(Child::Workflow(Box::new(children::workflow(&seen.request, seen.analysis.as_ref()?, limits)?)));
     };
     let result = workflow.status.clone().unwrap_or_default();
     let message = result.message.unwrap_or_default();
     match result.phase {
         Some(WorkflowPhase::Completed) if workflow.spec.dry_run => {
-            let line = |step: &StepStatus| Why::new("", format!("{}: {}", step.name, step.message)).message().to_owned();
+            let line =
+                |step: &StepStatus| Why::new("", format!("{}: {}", step.name, step.message)).message().to_owned();
             status.would_have_done = result.steps.iter().map(line).collect();
-            end(status, RequestPhase::Completed, Some(Outcome::DryRun), seen, Why::new("DryRun", "nothing was changed"));
+            end(
+                status,
+                RequestPhase::Completed,
+                Some(Outcome::DryRun),
+                seen,
+                Why::new("DryRun", "nothing was changed"),
+            );
         }
         Some(WorkflowPhase::Completed) => {
             enter(status, RequestPhase::Verifying, &seen.now, Why::new("WorkflowCompleted", message));
@@ -321,7 +334,7 @@ fn end(status: &mut RemediationRequestStatus, phase: RequestPhase, outcome: Opti
 fn runs(seen: &Seen) -> bool {
     let executing = seen.request.status.as_ref().is_some_and(|status| status.phase == Some(RequestPhase::Executing));
     let phase = seen.workflow.as_ref().and_then(|workflow| workflow.status.as_ref()).and_then(|status| status.phase);
-    executing && seen.workflow.is_some() && !phase.is_some_and(|phase| phase.is_terminal())
+    executing && seen.workflow.is_some() && !phase.is_some_and(Phase::is_terminal)
 }
 
 /// One Event for each transition that a person wants to see.
@@ -341,82 +354,4 @@ fn notices(status: &RemediationRequestStatus, recorded: usize) -> Vec<Notice> {
             },
         })
         .collect()
-}
-
-/// Metadata of a child: derived name, owner, labels, and the finalizer that the relay takes off.
-pub(crate) fn child_of<O>(owner: &O, name: String, request: &str) -> ObjectMeta
-where
-    O: Resource<DynamicType = ()>,
-{
-    ObjectMeta {
-        name: Some(name),
-        namespace: owner.meta().namespace.clone(),
-        owner_references: Some(owned_by(owner)),
-        labels: Some([(labels::REQUEST.to_owned(), request.to_owned())].into()),
-        finalizers: Some(vec![labels::OUTBOX_FINALIZER.to_owned()]),
-        ..ObjectMeta::default()
-    }
-}
-
-/// The reference to its owner that every child carries: deleted with it, and before it (R1.1).
-pub(crate) fn owned_by<O>(owner: &O) -> Vec<OwnerReference>
-where
-    O: Resource<DynamicType = ()>,
-{
-    let reference = owner.controller_owner_ref(&());
-    reference.into_iter().map(|own| OwnerReference { block_owner_deletion: Some(true), ..own }).collect()
-}
-
-fn processing(request: &RemediationRequest, target: TargetRef, limits: &Limits) -> RemediationProcessing {
-    let name = request.name_any();
-    RemediationProcessing {
-        metadata: child_of(request, names::processing(&name), &name),
-        spec: RemediationProcessingSpec {
-            request: name,
-            signal: request.spec.signal.clone(),
-            target,
-            resource: request.spec.resource.clone(),
-            timeout: limits.processing.into(),
-        },
-        status: None,
-    }
-}
-
-fn analysis(
-    request: &RemediationRequest,
-    processing: &RemediationProcessing,
-    target: TargetRef,
-    limits: &Limits,
-) -> AIAnalysis {
-    let name = request.name_any();
-    AIAnalysis {
-        metadata: child_of(processing, names::analysis(&name), &name),
-        spec: AIAnalysisSpec {
-            request: name,
-            processing: processing.name_any(),
-            signal: request.spec.signal.clone(),
-            target,
-            timeout: limits.analysis.into(),
-            approval_timeout: limits.approval.into(),
-        },
-        status: None,
-    }
-}
-
-fn workflow(request: &RemediationRequest, analysis: &AIAnalysis, limits: &Limits) -> Option<WorkflowExecution> {
-    let name = request.name_any();
-    let plan = analysis.status.as_ref()?.plan.as_ref()?;
-    Some(WorkflowExecution {
-        metadata: child_of(analysis, names::workflow(&name), &name),
-        spec: WorkflowExecutionSpec {
-            request: name,
-            target: analysis.spec.target.clone(),
-            plan_hash: plan.hash.clone(),
-            steps: plan.steps.clone(),
-            parallelism: 5,
-            dry_run: request.spec.dry_run,
-            timeout: limits.execution.into(),
-        },
-        status: None,
-    })
 }

@@ -40,6 +40,7 @@ pub struct Limits {
 
 impl Limits {
     /// These limits, with those that a request sets itself in their place.
+    #[must_use]
     pub fn with(self, own: Option<&Timeouts>) -> Self {
         let Some(own) = own else { return self };
         let pick = |own: Option<kubernaut_api::Duration>, default: Duration| own.map_or(default, Into::into);
@@ -56,7 +57,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let minutes = |count: u64| Duration::from_secs(60 * count);
+        let minutes = Duration::from_mins;
         Self {
             request: minutes(60),
             processing: minutes(5),
@@ -85,15 +86,15 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            stabilization: Duration::from_secs(120),
+            stabilization: Duration::from_mins(2),
             approve_above: 0.9,
             reject_below: 0.7,
-            retention: Duration::from_secs(24 * 60 * 60),
+            retention: Duration::from_hours(24),
             job: JobSettings {
                 image: String::new(),
                 image_pull_policy: "IfNotPresent".into(),
                 service_account_prefix: "kubernaut-action-".into(),
-                timeout: Duration::from_secs(300),
+                timeout: Duration::from_mins(5),
             },
         }
     }

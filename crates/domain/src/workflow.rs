@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kubernaut_api::execution::{ExecutionPhase, KubernetesExecution, KubernetesExecutionSpec};
-use kubernaut_api::meta::Phase as _;
+use kubernaut_api::meta::Phase;
 use kubernaut_api::workflow::{OnFailure, Step, StepStatus, WorkflowExecutionStatus};
 use kubernaut_api::{MicroTime, WorkflowExecution, WorkflowPhase, names};
 
@@ -42,11 +42,13 @@ pub struct Plan {
 pub fn decide(seen: &Seen) -> Plan {
     let mut status = seen.workflow.status.clone().unwrap_or_default();
     status.observed_generation = seen.workflow.metadata.generation;
-    if !status.phase.is_some_and(|phase| phase.is_terminal()) {
+    if !status.phase.is_some_and(Phase::is_terminal) {
         proceed(&mut status, seen);
     }
     let children = if status.phase == Some(WorkflowPhase::Executing) { missing(&status, seen) } else { vec![] };
-    Plan { next: Next::earliest([status.phase_deadline.as_ref()]), status, children }
+    // Past the deadline only the end of what still runs is waited for.
+    let deadline = status.phase_deadline.as_ref().filter(|deadline| **deadline > seen.now);
+    Plan { next: Next::earliest([deadline]), status, children }
 }
 
 fn proceed(status: &mut WorkflowExecutionStatus, seen: &Seen) {
@@ -54,11 +56,17 @@ fn proceed(status: &mut WorkflowExecutionStatus, seen: &Seen) {
     let spec = &seen.workflow.spec;
     if status.phase.is_none() {
         enter(status, WorkflowPhase::Pending, now, Why::new("Created", ""));
-        status.steps = spec.steps.iter().map(|step| StepStatus { name: step.name.clone(), ..StepStatus::default() }).collect();
+        status.steps =
+            spec.steps.iter().map(|step| StepStatus { name: step.name.clone(), ..StepStatus::default() }).collect();
     }
     if status.phase == Some(WorkflowPhase::Pending) {
         if seen.request_over {
-            enter(status, WorkflowPhase::Cancelled, now, Why::new("RequestEnded", "the request ended before a step started"));
+            enter(
+                status,
+                WorkflowPhase::Cancelled,
+                now,
+                Why::new("RequestEnded", "the request ended before a step started"),
+            );
             return;
         }
         enter(status, WorkflowPhase::Planning, now, Why::new("Planning", format!("{} steps", spec.steps.len())));
@@ -89,7 +97,8 @@ fn advance(status: &mut WorkflowExecutionStatus, seen: &Seen) {
     }
     let late = passed(status.phase_deadline.as_ref(), &seen.now);
     let failed = failure(status, steps);
-    let stop = late || seen.request_over || failed.as_ref().is_some_and(|(_, on_failure)| *on_failure == OnFailure::Fail);
+    let stop =
+        late || seen.request_over || failed.as_ref().is_some_and(|(_, on_failure)| *on_failure == OnFailure::Fail);
     if !stop {
         for name in ready(status, seen.workflow.spec.parallelism, steps) {
             if let Some(step) = status.steps.iter_mut().find(|step| step.name == name) {
@@ -111,15 +120,22 @@ fn finish(status: &mut WorkflowExecutionStatus, failed: Option<Why>, late: bool,
     let done = status.steps.iter().filter(|step| step.phase == Some(ExecutionPhase::Completed)).count();
     let count = format!("{done} of {} steps completed", status.steps.len());
     if done == status.steps.len() {
-        let did: Vec<_> = status.steps.iter().map(|step| step.message.clone()).filter(|text| !text.is_empty()).collect();
+        let did: Vec<_> =
+            status.steps.iter().map(|step| step.message.clone()).filter(|text| !text.is_empty()).collect();
         enter(status, WorkflowPhase::Monitoring, now, Why::new("StepsCompleted", count));
         enter(status, WorkflowPhase::Completed, now, Why::new("StepsCompleted", did.join("; ")));
+    } else if seen.request_over && !status.steps.iter().any(|step| step.phase == Some(ExecutionPhase::Failed)) {
+        // Steps that were cancelled with the request did not fail.
+        enter(status, WorkflowPhase::Cancelled, now, Why::new("RequestEnded", format!("the request ended; {count}")));
     } else if let Some(why) = failed {
         enter(status, WorkflowPhase::Failed, now, why);
-    } else if seen.request_over {
-        enter(status, WorkflowPhase::Cancelled, now, Why::new("RequestEnded", format!("the request ended; {count}")));
     } else if late {
-        enter(status, WorkflowPhase::Failed, now, Why::new("ExecutingTimedOut", format!("the deadline passed; {count}")));
+        enter(
+            status,
+            WorkflowPhase::Failed,
+            now,
+            Why::new("ExecutingTimedOut", format!("the deadline passed; {count}")),
+        );
     }
 }
 
@@ -154,7 +170,9 @@ fn missing(status: &WorkflowExecutionStatus, seen: &Seen) -> Vec<KubernetesExecu
     let spec = &seen.workflow.spec;
     let started = |step: &Step| {
         status.steps.iter().any(|state| {
-            state.name == step.name && state.execution_name.is_some() && state.phase.is_some_and(|phase| !phase.is_terminal())
+            state.name == step.name
+                && state.execution_name.is_some()
+                && state.phase.is_some_and(|phase| !phase.is_terminal())
         })
     };
     spec.steps
@@ -216,7 +234,9 @@ fn check_steps(steps: &[Step], plan_hash: &str) -> Result<(), (&'static str, Str
     let problems: Vec<_> = steps
         .iter()
         .filter_map(|step| catalogue::check(step).err().map(|found| (step, found)))
-        .flat_map(|(step, found)| found.into_iter().map(|problem| format!("step {}: {problem}", step.name)).collect::<Vec<_>>())
+        .flat_map(|(step, found)| {
+            found.into_iter().map(|problem| format!("step {}: {problem}", step.name)).collect::<Vec<_>>()
+        })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(("InvalidSteps", problems.join("; "))) }
 }
