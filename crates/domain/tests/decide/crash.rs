@@ -1,0 +1,181 @@
+//! All five decisions over a fake world: a clean run, then the same with a fault at every point.
+
+use std::collections::BTreeMap;
+
+use kubernaut_api::execution::{ActionResult, Effect};
+use kubernaut_api::{Outcome, RequestPhase, Staged};
+
+use crate::given::{REQUEST, changed, step};
+use crate::world::{Faults, Story, World, simple};
+
+/// Two steps after each other and one beside them, approved by a person, judged by a time of health.
+fn thorough() -> Story {
+    Story {
+        steps: vec![step("first", &[]), step("second", &["first"]), step("beside", &[])],
+        confidence: 80,
+        resolves_after: None,
+        ..simple()
+    }
+}
+
+/// An action that fails before it changes anything.
+fn refused() -> Story {
+    let result = ActionResult { effect: Effect::None, error: Some("Paused".into()), ..changed() };
+    Story { result, resolves_after: None, ..simple() }
+}
+
+fn stories() -> Vec<(&'static str, Story)> {
+    vec![("simple", simple()), ("thorough", thorough()), ("refused", refused())]
+}
+
+fn run(story: &Story, faults: Faults) -> World {
+    World::new(story.clone(), faults).run()
+}
+
+/// Everything in which a run with faults must equal a clean one.
+fn compare(clean: &World, faulty: &World, what: &str) {
+    faulty.assert_forward();
+    assert_eq!(faulty.seen_by_target, clean.seen_by_target, "{what}: the target saw each effect once");
+    assert_eq!(faulty.creates, clean.creates, "{what}: as many objects were made");
+    let (expected, found) = (clean.end_state(), faulty.end_state());
+    for (name, expected) in &expected {
+        assert_eq!(found.get(name), Some(expected), "{what}: {name} ends alike");
+    }
+    assert_eq!(found.len(), expected.len(), "{what}: nothing else is left");
+}
+
+#[test]
+fn a_simple_remediation_runs_to_its_end_with_few_writes() {
+    let world = run(&simple(), Faults::default());
+    world.assert_forward();
+    let status = world.request().status.clone().expect("a status");
+    assert_eq!((status.phase, status.outcome), (Some(RequestPhase::Completed), Some(Outcome::Remediated)));
+    let phases: Vec<_> = world.request().transitions().iter().map(|transition| transition.to.as_str()).collect();
+    assert_eq!(phases, ["Pending", "Processing", "Analyzing", "Executing", "Verifying", "Completed"]);
+    let execution = format!("ke-{REQUEST}-rollback");
+    assert_eq!(world.seen_by_target, std::slice::from_ref(&execution));
+    let once = ["rp", "aia", "we"].map(|kind| (format!("{kind}-{REQUEST}"), 1));
+    let jobs = [(execution.clone(), 1), (format!("Job {execution}"), 1)];
+    assert_eq!(world.creates, once.into_iter().chain(jobs).collect::<BTreeMap<_, _>>());
+    // Of the 25 that a remediation may cost; Events and the relay's finalizers come on top.
+    assert!(world.effects.len() <= 21, "{} writes: {:#?}", world.effects.len(), world.effects);
+}
+
+#[test]
+fn a_thorough_remediation_asks_a_person_and_runs_its_steps_in_order() {
+    let world = run(&thorough(), Faults::default());
+    let phases: Vec<_> = world.request().transitions().iter().map(|transition| transition.to.as_str()).collect();
+    let expect = ["Pending", "Processing", "Analyzing", "AwaitingApproval", "Executing", "Verifying", "Completed"];
+    assert_eq!(phases, expect);
+    let steps: Vec<_> = world.seen_by_target.iter().filter_map(|name| name.rsplit('-').next()).collect();
+    assert_eq!(steps, ["beside", "first", "second"]);
+    assert_eq!(world.request().status.as_ref().and_then(|status| status.reason.as_deref()), Some("TargetHealthy"));
+}
+
+#[test]
+fn a_refused_action_fails_the_request_and_is_not_tried_again() {
+    let world = run(&refused(), Faults::default());
+    let status = world.request().status.clone().expect("a status");
+    assert_eq!((status.phase, status.outcome), (Some(RequestPhase::Failed), Some(Outcome::ManualReviewRequired)));
+    assert_eq!(world.seen_by_target.len(), 1);
+}
+
+#[test]
+fn a_crash_after_any_effect_changes_nothing_in_the_end() {
+    for (name, story) in stories() {
+        let clean = run(&story, Faults::default());
+        for k in 1..=clean.effects.len() {
+            let faulty = run(&story, Faults { crash_after: [k].into(), ..Faults::default() });
+            compare(&clean, &faulty, &format!("{name}, crash after {}", clean.effects[k - 1]));
+        }
+    }
+}
+
+#[test]
+fn two_crashes_change_nothing_in_the_end() {
+    for (name, story) in stories() {
+        let clean = run(&story, Faults::default());
+        for first in 1..=clean.effects.len() {
+            for between in 1..=4 {
+                let faulty = run(&story, Faults { crash_after: [first, first + between].into(), ..Faults::default() });
+                compare(&clean, &faulty, &format!("{name}, crash after {first} and {between} more"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_after_every_effect_changes_nothing_in_the_end() {
+    for (name, story) in stories() {
+        let clean = run(&story, Faults::default());
+        let faulty = run(&story, Faults { crash_after: (1..1000).collect(), ..Faults::default() });
+        compare(&clean, &faulty, &format!("{name}, a crash after every effect"));
+    }
+}
+
+#[test]
+fn a_decision_on_an_older_object_has_no_effect() {
+    for (name, story) in stories() {
+        let clean = run(&story, Faults::default());
+        let mut conflicts = 0;
+        for k in 1..=clean.reconciles {
+            let faulty = run(&story, Faults { stale: Some(k), ..Faults::default() });
+            compare(&clean, &faulty, &format!("{name}, old news in reconciliation {k}"));
+            conflicts += faulty.conflicts;
+        }
+        assert!(conflicts > 10, "the fault was met, not missed");
+    }
+}
+
+#[test]
+fn a_frozen_watch_delays_and_changes_nothing_in_the_end() {
+    let kinds =
+        ["RemediationRequest", "RemediationProcessing", "AIAnalysis", "WorkflowExecution", "KubernetesExecution"];
+    for (name, story) in stories() {
+        let clean = run(&story, Faults::default());
+        for kind in kinds {
+            for from in 0..70 {
+                let faulty = run(&story, Faults { frozen: Some((kind, from..from + 12)), ..Faults::default() });
+                compare(&clean, &faulty, &format!("{name}, no news of {kind} from second {from}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_while_a_watch_is_frozen_changes_nothing_in_the_end() {
+    let story = simple();
+    let clean = run(&story, Faults::default());
+    for k in 1..=clean.effects.len() {
+        for kind in ["RemediationRequest", "WorkflowExecution", "KubernetesExecution"] {
+            let faults = Faults { crash_after: [k].into(), frozen: Some((kind, 3..9)), ..Faults::default() };
+            compare(&clean, &run(&story, faults), &format!("crash after {k} without news of {kind}"));
+        }
+    }
+}
+
+#[test]
+fn a_request_cancelled_in_any_second_ends_and_leaves_nothing_running() {
+    for (name, story) in stories() {
+        let clean = run(&story, Faults::default());
+        for second in 0..60 {
+            let story = Story { cancelled_at: Some(second), ..story.clone() };
+            let world = run(&story, Faults::default());
+            world.assert_forward();
+            assert!(world.seen_by_target.len() <= clean.seen_by_target.len());
+            let phase = world.request().phase();
+            let ended_first = phase == clean.request().phase();
+            assert!(
+                phase == Some(RequestPhase::Cancelled) || ended_first,
+                "{name}, cancelled in second {second}: {phase:?}"
+            );
+            for (object, state) in world.end_state() {
+                let phase = state.pointer("/status/phase").and_then(|phase| phase.as_str());
+                let open = ["Pending", "Enriching", "Analyzing", "Approval", "Executing", "Verifying"];
+                assert!(phase.is_none_or(|phase| !open.contains(&phase)), "{name}, {second}: {object} is {phase:?}");
+                let held = state.get("released").and_then(serde_json::Value::as_bool) == Some(false);
+                assert!(!held, "{name}, {second}: {object} is still held");
+            }
+        }
+    }
+}
