@@ -1,0 +1,68 @@
+//! Diagnosis without a model: a list of diagnosers, asked in order (R4.1, design.md).
+//!
+//! Each file of the folder holds one diagnoser, `diagnose(&Facts) -> Option<Finding>`, with the signals
+//! that its confidence is computed from in its `//!`. The order of [`DIAGNOSERS`] is the precedence:
+//! when two fit, the earlier one wins, because it stands further upstream or says more precisely what
+//! happened.
+//!
+//! 1. `image_pull` before `bad_rollout`: both come from a new revision and both lead to a rollback, but
+//!    this one names the image.
+//! 2. `bad_rollout` before `out_of_memory`: when a revision that changed the container brought the kills
+//!    with it, the change is the cause and more memory would only hide it.
+//! 3. `healthy` last: nothing is wrong only when nothing else fits.
+//!
+//! An action is proposed only where the evidence shows that it would help; everything else is left to
+//! a person. Deliberately absent: reading logs. What a program prints is shown to people and decides
+//! nothing here.
+
+mod bad_rollout;
+mod facts;
+mod healthy;
+mod image_pull;
+mod out_of_memory;
+mod rollback;
+
+use async_trait::async_trait;
+use kubernaut_api::analysis::ConfidenceSignal;
+use kubernaut_domain::diagnosis::{Diagnosis, Finding};
+
+use crate::provider::{Provider, ProviderError, Question};
+use facts::Facts;
+
+/// The default provider: deterministic, without network.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Builtin;
+
+#[async_trait]
+impl Provider for Builtin {
+    fn name(&self) -> &'static str {
+        "builtin"
+    }
+
+    async fn analyse(&self, question: &Question<'_>) -> Result<Diagnosis, ProviderError> {
+        Ok(diagnose(question))
+    }
+}
+
+/// In order of precedence.
+const DIAGNOSERS: &[fn(&Facts<'_>) -> Option<Finding>] =
+    &[image_pull::diagnose, bad_rollout::diagnose, out_of_memory::diagnose];
+
+/// The first finding that fits; that nothing is wrong; or that a person has to look.
+pub fn diagnose(question: &Question<'_>) -> Diagnosis {
+    let Some(facts) = Facts::of(question) else {
+        return Diagnosis::Unknown { summary: format!("{} is no workload that was found.", question.target) };
+    };
+    if let Some(finding) = DIAGNOSERS.iter().find_map(|diagnose| diagnose(&facts)) {
+        return Diagnosis::Found(Box::new(finding));
+    }
+    match healthy::diagnose(&facts) {
+        Some(evidence) => Diagnosis::NothingWrong { evidence },
+        None => Diagnosis::Unknown { summary: facts.summary() },
+    }
+}
+
+/// One signal that the confidence is computed from.
+fn signal(name: &str, weight: f64, met: bool) -> ConfidenceSignal {
+    ConfidenceSignal { name: name.to_owned(), weight, met }
+}
