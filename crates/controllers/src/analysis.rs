@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use kube::runtime::Controller;
 use kubernaut_analysis::Question;
-use kubernaut_api::meta::Phase as _;
+
 use kubernaut_api::{AIAnalysis, AnalysisPhase, RemediationApproval, RemediationProcessing, Staged, names};
 use kubernaut_domain::analysis::{Seen, decide};
 use kubernaut_domain::diagnosis::Diagnosis;
@@ -27,7 +27,7 @@ impl Stage for Analyses {
     }
 
     async fn reconcile(ctx: &Ctx, analysis: &AIAnalysis) -> Result<Next, Error> {
-        if analysis.phase().is_some_and(|phase| phase.is_terminal()) {
+        if analysis.phase().is_some_and(kubernaut_api::Phase::is_terminal) {
             return Ok(Next::OnChange);
         }
         let plan = decide(&observe(ctx, analysis).await?);

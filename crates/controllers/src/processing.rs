@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::runtime::Controller;
-use kubernaut_api::meta::Phase as _;
+
 use kubernaut_api::{RemediationProcessing, Staged};
 use kubernaut_domain::processing::{Found, Seen, decide};
 use kubernaut_domain::stage::Next;
@@ -23,7 +23,7 @@ impl Stage for Processings {
     }
 
     async fn reconcile(ctx: &Ctx, processing: &RemediationProcessing) -> Result<Next, Error> {
-        if processing.phase().is_some_and(|phase| phase.is_terminal()) {
+        if processing.phase().is_some_and(kubernaut_api::Phase::is_terminal) {
             return Ok(Next::OnChange);
         }
         let spec = &processing.spec;
@@ -32,8 +32,7 @@ impl Stage for Processings {
             None
         } else {
             let limits = Limits { call_timeout: ctx.call_timeout, ..Limits::default() };
-            let collected =
-                collect(&ctx.client, &spec.target, spec.resource.as_ref(), calls::now().0, &limits).await;
+            let collected = collect(&ctx.client, &spec.target, spec.resource.as_ref(), calls::now().0, &limits).await;
             Some(Found {
                 evidence: collected.evidence,
                 degraded: collected.degraded,

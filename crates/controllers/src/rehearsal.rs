@@ -1,7 +1,7 @@
 //! Rehearsal of an action with `dryRun=All`, under the action's own ServiceAccount: what the Job may
 //! not do is refused here, before anything runs (R5.2; design.md, invariant 7).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{Ctx, Error, calls};
 pub struct Rehearsals(Mutex<HashMap<String, (Client, Timestamp)>>);
 
 /// Shortest life that the API server grants a token.
-const TOKEN_LIFE: Duration = Duration::from_secs(600);
+const TOKEN_LIFE: Duration = Duration::from_mins(10);
 
 /// What the action would do now. A refusal is a result; an API server that cannot be reached is an error.
 pub(crate) async fn rehearse(ctx: &Ctx, execution: &KubernetesExecution) -> Result<ActionResult, Error> {
@@ -30,12 +30,13 @@ pub(crate) async fn rehearse(ctx: &Ctx, execution: &KubernetesExecution) -> Resu
     let account = names::service_account(&ctx.settings.job.service_account_prefix, &input.action);
     let client = match client_of(ctx, &account).await {
         Ok(client) => client,
-        Err(Error::Api { call, source }) if matches!(&*source, kube::Error::Api(status) if status.is_not_found() || status.is_forbidden()) => {
+        Err(Error::Api { call, source }) if matches!(&*source, kube::Error::Api(status) if status.is_not_found() || status.is_forbidden()) =>
+        {
             return Ok(ActionResult {
                 effect: Effect::None,
                 message: format!("{call}: {source}; is the chart's RBAC of action {} installed?", input.action),
                 error: Some("ServiceAccountMissing".into()),
-                before: Default::default(),
+                before: BTreeMap::default(),
             });
         }
         Err(error) => return Err(error),
@@ -66,17 +67,14 @@ async fn client_of(ctx: &Ctx, account: &str) -> Result<Client, Error> {
     let api = Api::<ServiceAccount>::namespaced(ctx.client.clone(), &ctx.namespace);
     let call = format!("request a token of ServiceAccount {account}");
     let parameters = PostParams::default();
-    let granted = calls::timed(ctx.call_timeout, &call, api.create_token_request(account, &parameters, &request)).await?;
+    let granted =
+        calls::timed(ctx.call_timeout, &call, api.create_token_request(account, &parameters, &request)).await?;
     let token = granted.status.and_then(|status| status.token).unwrap_or_default();
     let failed = |source: kube::Error| Error::Api { call: call.clone(), source: Box::new(source) };
     let mut config = Config::infer().await.map_err(|error| failed(kube::Error::InferConfig(error)))?;
     config.auth_info = AuthInfo { token: Some(token.into()), ..AuthInfo::default() };
     let client = Client::try_from(config).map_err(failed)?;
     let until = now.saturating_add(TOKEN_LIFE / 2).unwrap_or(now);
-    ctx.rehearsals
-        .0
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(account.to_owned(), (client.clone(), until));
+    ctx.rehearsals.0.lock().unwrap_or_else(PoisonError::into_inner).insert(account.to_owned(), (client.clone(), until));
     Ok(client)
 }

@@ -11,7 +11,7 @@ use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Resource, ResourceExt};
-use kubernaut_api::meta::Phase as _;
+
 use kubernaut_api::{RemediationRequest, Staged, Transition, labels};
 use kubernaut_domain::stage::Next;
 use tokio_util::sync::CancellationToken;
@@ -61,11 +61,8 @@ async fn run<S: Stage>(ctx: Arc<Ctx>, token: CancellationToken) {
         .run(reconcile::<S>, back_off::<S>, ctx.clone())
         .for_each(|result| async {
             // Failed reconciliations are logged where they fail; here only the watch itself can fail.
-            match result {
-                Err(kube::runtime::controller::Error::QueueError(error)) => {
-                    tracing::warn!(%kind, %error, "watch interrupted, taken up again");
-                }
-                Ok(_) | Err(_) => {}
+            if let Err(kube::runtime::controller::Error::QueueError(error)) = result {
+                tracing::warn!(%kind, %error, "watch interrupted, taken up again");
             }
         })
         .await;
@@ -99,12 +96,10 @@ fn key<S: Stage>(name: Option<&str>) -> String {
 
 /// Waits longer after each failure in a row: 0.2 s, 0.4 s, … 60 s. A conflict is no failure: somebody
 /// else was first, and the watch brings what they wrote.
+#[allow(clippy::needless_pass_by_value)] // kube's signature
 fn back_off<S: Stage>(object: Arc<Guarded<S::Kind>>, error: &Error, ctx: Arc<Ctx>) -> Action {
     let name = object.meta().name.clone().unwrap_or_default();
-    ctx.metrics
-        .errors
-        .get_or_create(&ErrorLabels { kind: S::Kind::NOUN, reason: error.reason() })
-        .inc();
+    ctx.metrics.errors.get_or_create(&ErrorLabels { kind: S::Kind::NOUN, reason: error.reason() }).inc();
     if matches!(error, Error::Conflict { .. }) {
         tracing::debug!(kind = S::Kind::NOUN, name, %error, "decided on an older object, looking again");
         return Action::requeue(Duration::from_millis(50));
@@ -112,7 +107,7 @@ fn back_off<S: Stage>(object: Arc<Guarded<S::Kind>>, error: &Error, ctx: Arc<Ctx
     let failures = ctx.failed(&key::<S>(Some(&name)));
     let wait = Duration::from_millis(100) * 2u32.saturating_pow(failures.min(10));
     tracing::warn!(kind = S::Kind::NOUN, name, %error, failures, "not reconciled, trying again");
-    Action::requeue(wait.min(Duration::from_secs(60)))
+    Action::requeue(wait.min(Duration::from_mins(1)))
 }
 
 /// Watches another kind whose objects carry the name of their request as a label.
@@ -148,7 +143,7 @@ where
 pub(crate) fn is_over(request: &RemediationRequest) -> bool {
     request.spec.cancelled
         || request.meta().deletion_timestamp.is_some()
-        || request.phase().is_some_and(|phase| phase.is_terminal())
+        || request.phase().is_some_and(kubernaut_api::Phase::is_terminal)
 }
 
 /// As [`is_over`], of the request of this name; a request that is gone is over.
@@ -156,25 +151,23 @@ pub(crate) async fn request_is_over(ctx: &Ctx, request: &str) -> Result<bool, Er
     Ok(calls::get::<RemediationRequest>(ctx, request).await?.is_none_or(|request| is_over(&request)))
 }
 
-/// Writes a status and, once it stands, counts and logs its new transitions.
+/// Writes a status and, once it stands, counts and logs its new transitions. False when there was
+/// nothing to write: then nobody has checked that the object is still as it was decided upon.
 pub(crate) async fn commit<K>(
     ctx: &Ctx,
     object: &K,
     status: K::Status,
     transitions: Vec<Transition>,
-) -> Result<(), Error>
+) -> Result<bool, Error>
 where
     K: Staged + Object + HasStatus,
     K::Status: PartialEq,
 {
     if !calls::write_status(ctx, object, status).await? {
-        return Ok(());
+        return Ok(false);
     }
     for transition in transitions.iter().skip(object.transitions().len()) {
-        ctx.metrics
-            .transitions
-            .get_or_create(&TransitionLabels { kind: K::NOUN, phase: transition.to.clone() })
-            .inc();
+        ctx.metrics.transitions.get_or_create(&TransitionLabels { kind: K::NOUN, phase: transition.to.clone() }).inc();
         tracing::info!(
             kind = K::NOUN,
             name = object.name_any(),
@@ -186,5 +179,5 @@ where
             "phase"
         );
     }
-    Ok(())
+    Ok(true)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use kube::runtime::{Controller, watcher};
-use kubernaut_api::meta::Phase as _;
+
 use kubernaut_api::{KubernetesExecution, Staged, WorkflowExecution, labels};
 use kubernaut_domain::stage::Next;
 use kubernaut_domain::workflow::{Seen, decide};
@@ -26,7 +26,7 @@ impl Stage for Workflows {
     }
 
     async fn reconcile(ctx: &Ctx, workflow: &WorkflowExecution) -> Result<Next, Error> {
-        if workflow.phase().is_some_and(|phase| phase.is_terminal()) {
+        if workflow.phase().is_some_and(kubernaut_api::Phase::is_terminal) {
             return Ok(Next::OnChange);
         }
         let seen = Seen {
@@ -55,7 +55,10 @@ async fn executions(ctx: &Ctx, workflow: &WorkflowExecution) -> Result<BTreeMap<
     let list = calls::timed(ctx.call_timeout, &call, api.list(&parameters)).await?;
     let uid = workflow.metadata.uid.as_deref();
     let own = |execution: &KubernetesExecution| {
-        execution.owner_references().iter().any(|owner| owner.controller == Some(true) && Some(owner.uid.as_str()) == uid)
+        execution
+            .owner_references()
+            .iter()
+            .any(|owner| owner.controller == Some(true) && Some(owner.uid.as_str()) == uid)
     };
     Ok(list.items.into_iter().filter(own).map(|execution| (execution.spec.step.clone(), execution)).collect())
 }

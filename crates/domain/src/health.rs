@@ -26,7 +26,10 @@ pub fn of_workload(workload: &Workload) -> Health {
     } else if ready_replicas < replicas || available_replicas < replicas {
         Health::Unhealthy(format!("{} of {replicas} replicas are available", ready_replicas.min(available_replicas)))
     } else if workload.total_replicas > replicas {
-        Health::Unhealthy(format!("{} replicas of an older template are still there", workload.total_replicas - replicas))
+        Health::Unhealthy(format!(
+            "{} replicas of an older template are still there",
+            workload.total_replicas - replicas
+        ))
     } else {
         Health::Healthy
     }

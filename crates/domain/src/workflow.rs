@@ -91,8 +91,14 @@ fn advance(status: &mut WorkflowExecutionStatus, seen: &Seen) {
     for step in &mut status.steps {
         if let Some(execution) = seen.executions.get(&step.name) {
             let result = execution.status.clone().unwrap_or_default();
-            step.phase = Some(result.phase.unwrap_or(ExecutionPhase::Pending));
-            step.message = result.message.unwrap_or_default();
+            step.phase = Some(coarse(result.phase));
+            if result.phase.is_some_and(Phase::is_terminal) {
+                step.message = result.message.unwrap_or_default();
+            }
+        } else if step.phase == Some(ExecutionPhase::Executing) {
+            // Made again, it would run its Job again.
+            step.phase = Some(ExecutionPhase::Failed);
+            step.message = "OutcomeUnknown: its KubernetesExecution is gone, look at the target".into();
         }
     }
     let late = passed(status.phase_deadline.as_ref(), &seen.now);
@@ -136,6 +142,18 @@ fn finish(status: &mut WorkflowExecutionStatus, failed: Option<Why>, late: bool,
             now,
             Why::new("ExecutingTimedOut", format!("the deadline passed; {count}")),
         );
+    }
+}
+
+/// The phase of an execution as far as a workflow cares: not begun, begun, or how it ended. The steps in
+/// between stand in the execution itself and are not worth a write here.
+fn coarse(phase: Option<ExecutionPhase>) -> ExecutionPhase {
+    match phase {
+        None | Some(ExecutionPhase::Pending | ExecutionPhase::Validating) => ExecutionPhase::Pending,
+        Some(ExecutionPhase::Executing | ExecutionPhase::Verifying | ExecutionPhase::RollingBack) => {
+            ExecutionPhase::Executing
+        }
+        Some(ended) => ended,
     }
 }
 

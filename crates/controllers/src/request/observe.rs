@@ -1,7 +1,7 @@
 //! What the decision about a request depends on: only what its phase waits for is read.
 
 use kube::ResourceExt;
-use kubernaut_api::meta::Phase as _;
+
 use kubernaut_api::{RemediationRequest, RequestPhase, Staged, WorkflowPhase, names};
 use kubernaut_domain::request::Seen;
 
@@ -51,7 +51,7 @@ pub(super) async fn observe(ctx: &Ctx, request: &RemediationRequest) -> Result<S
         ctx.targets.await_change(request, target);
         seen.health = Some(health::of(ctx, target).await?);
     }
-    if request.phase().is_some_and(|phase| phase.is_terminal()) {
+    if request.phase().is_some_and(kubernaut_api::Phase::is_terminal) {
         ctx.targets.leave(request);
     }
     seen.now = calls::now();

@@ -251,15 +251,29 @@ fn a_missing_execution_is_made_again_under_the_same_name() {
 }
 
 #[test]
-fn the_steps_show_what_their_executions_do() {
+fn a_step_shows_whether_its_execution_has_begun() {
     let mut seen = begun(vec![step("a", &[])]);
     advance(&mut seen);
     for phase in ExecutionPhase::ALL.iter().copied().filter(|phase| !phase.is_terminal()) {
         end(&mut seen, "a", phase);
         let (plan, trail) = advance(&mut seen);
         assert!(trail.is_empty());
-        assert_eq!(plan.status.steps[0].phase, Some(phase));
-        assert_eq!(plan.status.steps[0].message, "a is done");
+        let begun = !matches!(phase, ExecutionPhase::Pending | ExecutionPhase::Validating);
+        let shown = if begun { ExecutionPhase::Executing } else { ExecutionPhase::Pending };
+        assert_eq!(plan.status.steps[0].phase, Some(shown), "{phase}");
     }
     assert_eq!(seen.workflow.phase(), Some(WorkflowPhase::Executing));
+}
+
+#[test]
+fn an_execution_that_is_gone_after_it_began_is_never_made_again() {
+    let mut seen = begun(vec![step("a", &[])]);
+    advance(&mut seen);
+    end(&mut seen, "a", ExecutionPhase::Executing);
+    advance(&mut seen);
+    seen.executions.clear();
+    let (plan, trail) = advance(&mut seen);
+    assert!(plan.children.is_empty());
+    assert_eq!(trail, ["Failed StepFailed"]);
+    assert!(plan.status.steps[0].message.starts_with("OutcomeUnknown"), "{:?}", plan.status.steps);
 }
