@@ -1,0 +1,98 @@
+//! Pods as evidence: the unhealthy first, with how each container is and how it ended last.
+
+use k8s_openapi::api::core::v1::{ContainerState as KubeState, ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kubernaut_api::evidence::{ContainerState, PodEvidence, Termination};
+use kubernaut_domain::redact::{bounded, redact};
+
+/// Pods, the unhealthy first and of those the newest first; at most 20.
+pub fn evidence(pods: &[Pod]) -> Vec<PodEvidence> {
+    let mut pods: Vec<PodEvidence> = pods.iter().map(pod).collect();
+    pods.sort_by(|a, b| {
+        let created = |pod: &PodEvidence| pod.created_at.as_ref().map(|at| at.0);
+        (is_well(a), created(b), &a.name).cmp(&(is_well(b), created(a), &b.name))
+    });
+    pods.truncate(20);
+    pods
+}
+
+/// True when the pod says that it is ready.
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// True when a container is not as it should be, or was not in its last run.
+pub fn is_failing(container: &ContainerState) -> bool {
+    let ended_badly = container.last_termination.as_ref().is_some_and(|end| end.exit_code != 0);
+    !container.ready || (ended_badly && container.restarts > 0)
+}
+
+fn is_well(pod: &PodEvidence) -> bool {
+    pod.terminating || (pod.ready && !pod.containers.iter().any(|container| !container.init && is_failing(container)))
+}
+
+fn pod(pod: &Pod) -> PodEvidence {
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    let owner = owners.iter().find(|owner| owner.controller == Some(true));
+    let status = pod.status.as_ref();
+    let init = status.and_then(|status| status.init_container_statuses.as_deref()).unwrap_or_default();
+    let main = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let begun = init.iter().map(|status| container(pod, status, true));
+    PodEvidence {
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        uid: super::uid(&pod.metadata),
+        owner: owner.map(|owner| owner.name.clone()),
+        phase: status.and_then(|status| status.phase.clone()).unwrap_or_default(),
+        ready: is_ready(pod),
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        created_at: pod.metadata.creation_timestamp.as_ref().map(|time| MicroTime(time.0)),
+        containers: begun.chain(main.iter().map(|status| container(pod, status, false))).take(20).collect(),
+    }
+}
+
+fn container(pod: &Pod, status: &ContainerStatus, init: bool) -> ContainerState {
+    let current = status.state.clone().unwrap_or_default();
+    let ended = current.terminated.as_ref().or(status.last_state.as_ref().and_then(|state| state.terminated.as_ref()));
+    let last_termination = ended.map(termination);
+    let (state, reason, message) = told(current);
+    ContainerState {
+        name: status.name.clone(),
+        init,
+        image: bounded(&redact(asked_for(pod, &status.name).unwrap_or(&status.image)), 512),
+        ready: status.ready,
+        restarts: status.restart_count,
+        state: state.into(),
+        reason: bounded(&reason.unwrap_or_default(), 128),
+        message: bounded(&redact(&message.unwrap_or_default()), 512),
+        last_termination,
+    }
+}
+
+/// The image as the pod names it: what the runtime reports may be a digest or another tag of the same.
+fn asked_for<'a>(pod: &'a Pod, container: &str) -> Option<&'a str> {
+    let spec = pod.spec.as_ref()?;
+    let init = spec.init_containers.as_deref().unwrap_or_default();
+    let named = init.iter().chain(&spec.containers).find(|one| one.name == container);
+    named.and_then(|one| one.image.as_deref())
+}
+
+fn told(state: KubeState) -> (&'static str, Option<String>, Option<String>) {
+    match (state.running, state.waiting, state.terminated) {
+        (Some(_), _, _) => ("Running", None, None),
+        (_, _, Some(ended)) => ("Terminated", ended.reason, ended.message),
+        (_, Some(waiting), _) => ("Waiting", waiting.reason, waiting.message),
+        // As the API documents: no state given means waiting.
+        (None, None, None) => ("Waiting", None, None),
+    }
+}
+
+fn termination(ended: &ContainerStateTerminated) -> Termination {
+    Termination {
+        exit_code: ended.exit_code,
+        reason: bounded(ended.reason.as_deref().unwrap_or_default(), 128),
+        message: bounded(&redact(ended.message.as_deref().unwrap_or_default()), 512),
+        finished_at: ended.finished_at.as_ref().map(|time| MicroTime(time.0)),
+    }
+}

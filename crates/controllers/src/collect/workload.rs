@@ -1,0 +1,134 @@
+//! Workloads as evidence: what is wanted, what is there, and the containers of the template.
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kubernaut_api::evidence::{ContainerSpec, ObservedCondition, Workload};
+use kubernaut_api::meta::TargetRef;
+use kubernaut_domain::redact::{bounded, redact};
+
+/// On a Deployment and its ReplicaSets: the number of the revision.
+pub const REVISION: &str = "deployment.kubernetes.io/revision";
+
+/// A Deployment as its controller sees it.
+pub fn workload_facts(deployment: &Deployment) -> Workload {
+    let spec = deployment.spec.as_ref();
+    let status = deployment.status.clone().unwrap_or_default();
+    let conditions = status.conditions.unwrap_or_default();
+    Workload {
+        object: reference("apps/v1", "Deployment", &deployment.metadata),
+        replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1),
+        total_replicas: status.replicas.unwrap_or_default(),
+        updated_replicas: status.updated_replicas.unwrap_or_default(),
+        ready_replicas: status.ready_replicas.unwrap_or_default(),
+        available_replicas: status.available_replicas.unwrap_or_default(),
+        generation: deployment.metadata.generation.unwrap_or_default(),
+        observed_generation: status.observed_generation.unwrap_or_default(),
+        paused: spec.and_then(|spec| spec.paused).unwrap_or_default(),
+        revision: revision(&deployment.metadata),
+        conditions: conditions
+            .into_iter()
+            .map(|c| condition(&c.type_, &c.status, c.reason, c.message))
+            .take(16)
+            .collect(),
+        containers: spec.and_then(|spec| spec.template.spec.as_ref()).map(containers).unwrap_or_default(),
+    }
+}
+
+/// A StatefulSet as its controller sees it.
+pub fn stateful_set_facts(object: &StatefulSet) -> Workload {
+    let spec = object.spec.as_ref();
+    let status = object.status.clone().unwrap_or_default();
+    let conditions = status.conditions.unwrap_or_default();
+    Workload {
+        object: reference("apps/v1", "StatefulSet", &object.metadata),
+        replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1),
+        total_replicas: status.replicas,
+        updated_replicas: status.updated_replicas.unwrap_or_default(),
+        ready_replicas: status.ready_replicas.unwrap_or_default(),
+        available_replicas: status.available_replicas.unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        observed_generation: status.observed_generation.unwrap_or_default(),
+        conditions: conditions
+            .into_iter()
+            .map(|c| condition(&c.type_, &c.status, c.reason, c.message))
+            .take(16)
+            .collect(),
+        containers: spec.and_then(|spec| spec.template.spec.as_ref()).map(containers).unwrap_or_default(),
+        ..Workload::default()
+    }
+}
+
+/// A DaemonSet as its controller sees it: a replica is a node.
+pub fn daemon_set_facts(object: &DaemonSet) -> Workload {
+    let status = object.status.clone().unwrap_or_default();
+    let template = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    Workload {
+        object: reference("apps/v1", "DaemonSet", &object.metadata),
+        replicas: status.desired_number_scheduled,
+        total_replicas: status.current_number_scheduled,
+        updated_replicas: status.updated_number_scheduled.unwrap_or_default(),
+        ready_replicas: status.number_ready,
+        available_replicas: status.number_available.unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        observed_generation: status.observed_generation.unwrap_or_default(),
+        containers: template.map(containers).unwrap_or_default(),
+        ..Workload::default()
+    }
+}
+
+/// A pod that nobody owns: a workload of one replica.
+pub fn pod_facts(pod: &Pod) -> Workload {
+    let ready = i32::from(super::pods::is_ready(pod));
+    Workload {
+        object: reference("v1", "Pod", &pod.metadata),
+        replicas: 1,
+        total_replicas: 1,
+        updated_replicas: 1,
+        ready_replicas: ready,
+        available_replicas: ready,
+        containers: pod.spec.as_ref().map(containers).unwrap_or_default(),
+        ..Workload::default()
+    }
+}
+
+/// Number of the revision by its annotation.
+pub fn revision(metadata: &ObjectMeta) -> Option<i64> {
+    metadata.annotations.as_ref()?.get(REVISION)?.parse().ok()
+}
+
+fn reference(api_version: &str, kind: &str, metadata: &ObjectMeta) -> TargetRef {
+    TargetRef {
+        api_version: api_version.into(),
+        kind: kind.into(),
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone(),
+    }
+}
+
+fn condition(type_: &str, status: &str, reason: Option<String>, message: Option<String>) -> ObservedCondition {
+    ObservedCondition {
+        type_: bounded(type_, 64),
+        status: bounded(status, 16),
+        reason: bounded(&reason.unwrap_or_default(), 128),
+        message: bounded(&redact(&message.unwrap_or_default()), 512),
+    }
+}
+
+fn containers(spec: &PodSpec) -> Vec<ContainerSpec> {
+    spec.containers.iter().take(20).map(container).collect()
+}
+
+fn container(container: &Container) -> ContainerSpec {
+    let resources = container.resources.clone().unwrap_or_default();
+    let (limits, requests) = (resources.limits.unwrap_or_default(), resources.requests.unwrap_or_default());
+    ContainerSpec {
+        name: container.name.clone(),
+        image: bounded(&redact(container.image.as_deref().unwrap_or_default()), 512),
+        memory_limit: limits.get("memory").map(|quantity| quantity.0.clone()),
+        memory_request: requests.get("memory").map(|quantity| quantity.0.clone()),
+        cpu_limit: limits.get("cpu").map(|quantity| quantity.0.clone()),
+        cpu_request: requests.get("cpu").map(|quantity| quantity.0.clone()),
+    }
+}
