@@ -6,15 +6,21 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, Preconditions};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+    Preconditions,
+};
+use kube::core::Status;
 use kube::{Client, ResourceExt};
 use kubernaut_api::execution::{ActionResult, Effect};
 use kubernaut_api::labels::ACTION_MANAGER;
 use kubernaut_domain::catalogue::{self, ActInput, Values};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Limit of one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Objects of one page of a list: the runner has little memory, and keeps only what it asked for.
+const PAGE: u32 = 100;
 
 /// Why an action did not do its work, and whether the target may have been changed all the same.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +105,19 @@ impl<'a> Call<'a> {
         Self { input, client, stop }
     }
 
+    /// The same run, as seen from another object: to change it by the same rules as the target.
+    pub fn on<'b>(&self, input: &'b ActInput) -> Call<'b>
+    where
+        'a: 'b,
+    {
+        Call { input, client: self.client.clone(), stop: self.stop }
+    }
+
+    /// True when no mutation will be begun any more.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.requested.load(Ordering::SeqCst)
+    }
+
     /// Reads one object of the target's namespace.
     pub async fn get(&self, kind: &str, name: &str) -> Result<DynamicObject, Failure> {
         read(self.api(kind).get(name)).await
@@ -120,8 +139,23 @@ impl<'a> Call<'a> {
 
     /// Lists objects of the target's namespace.
     pub async fn list(&self, kind: &str, selector: &kube::core::Selector) -> Result<Vec<DynamicObject>, Failure> {
-        let parameters = kube::api::ListParams::default().labels_from(selector);
+        let parameters = ListParams::default().labels_from(selector);
         Ok(read(self.api(kind).list(&parameters)).await?.items)
+    }
+
+    /// Lists objects of the target's namespace page by page, and keeps those that `keep` says.
+    pub async fn list_where(
+        &self,
+        kind: &str,
+        keep: impl Fn(&DynamicObject) -> bool,
+    ) -> Result<Vec<DynamicObject>, Failure> {
+        pages(&self.api(kind), ListParams::default(), keep).await
+    }
+
+    /// Lists the pods on a node, of all namespaces.
+    pub async fn pods_on(&self, node: &str) -> Result<Vec<DynamicObject>, Failure> {
+        let api = Api::all_with(self.client.clone(), &resource("Pod"));
+        pages(&api, ListParams::default().fields(&format!("spec.nodeName={node}")), |_| true).await
     }
 
     /// Sends one JSON patch to the target.
@@ -138,31 +172,58 @@ impl<'a> Call<'a> {
         self.mutate(self.api(&target.kind).patch(&target.name, &parameters, &patch)).await
     }
 
-    /// Deletes one object of the target's namespace if it still has that uid.
-    pub async fn delete(&self, kind: &str, name: &str, uid: &str) -> Result<(), Failure> {
+    /// Deletes one object of the target's namespace if it still has that uid; `grace` in seconds instead of its own.
+    pub async fn delete(&self, kind: &str, name: &str, uid: &str, grace: Option<u32>) -> Result<(), Failure> {
         let parameters = DeleteParams {
             dry_run: self.input.dry_run,
+            grace_period_seconds: grace,
             preconditions: Some(Preconditions { uid: Some(uid.into()), resource_version: None }),
             ..DeleteParams::default()
         };
         self.mutate(self.api(kind).delete(name, &parameters)).await
     }
 
+    /// Asks the API server to evict one pod if it still has that uid and its disruption budgets allow it.
+    ///
+    /// Not by [`kube::Api::evict`]: that one spells `delete_options` in a way that the API server ignores, and
+    /// the uid with it.
+    pub async fn evict(&self, namespace: &str, name: &str, uid: &str) -> Result<(), Failure> {
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource("Pod"));
+        let eviction = json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        });
+        let parameters = PostParams { dry_run: self.input.dry_run, ..PostParams::default() };
+        self.mutate(api.create_subresource::<_, Status>("eviction", name, &parameters, &eviction)).await
+    }
+
+    /// Awaits a change of something outside the API server, which cannot rehearse: never called by a dry run.
+    pub async fn outside<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.begin()?;
+        call.await
+    }
+
     fn api(&self, kind: &str) -> Api<DynamicObject> {
-        let (group, version) = match kind {
-            "HorizontalPodAutoscaler" => ("autoscaling", "v2"),
-            _ => catalogue::api_version(kind).split_once('/').unwrap_or(("", "v1")),
-        };
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        let resource = resource(kind);
+        if !catalogue::is_namespaced(kind) {
+            return Api::all_with(self.client.clone(), &resource);
+        }
         let namespace = self.input.target.namespace.as_deref().unwrap_or_default();
         Api::namespaced_with(self.client.clone(), namespace, &resource)
     }
 
-    async fn mutate<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<(), Failure> {
-        if self.stop.requested.load(Ordering::SeqCst) {
+    fn begin(&self) -> Result<(), Failure> {
+        if self.is_stopping() {
             return Err(Failure::refused("Terminated", "terminated before anything was changed"));
         }
         self.stop.sent.fetch_or(!self.input.dry_run, Ordering::SeqCst);
+        Ok(())
+    }
+
+    async fn mutate<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<(), Failure> {
+        self.begin()?;
         let (error, message, certain) = match tokio::time::timeout(CALL_TIMEOUT, call).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => classify(&error),
@@ -172,6 +233,28 @@ impl<'a> Call<'a> {
             Err(Failure::Refused { error, message })
         } else {
             Err(Failure::Unknown { error, message })
+        }
+    }
+}
+
+fn resource(kind: &str) -> ApiResource {
+    let (group, version) = catalogue::api_version(kind).split_once('/').unwrap_or(("", "v1"));
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+}
+
+async fn pages(
+    api: &Api<DynamicObject>,
+    parameters: ListParams,
+    keep: impl Fn(&DynamicObject) -> bool,
+) -> Result<Vec<DynamicObject>, Failure> {
+    let mut parameters = parameters.limit(PAGE);
+    let mut kept = Vec::new();
+    loop {
+        let page = read(api.list(&parameters)).await?;
+        kept.extend(page.items.into_iter().filter(&keep));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => parameters.continue_token = Some(token),
+            None => return Ok(kept),
         }
     }
 }

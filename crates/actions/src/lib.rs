@@ -8,12 +8,16 @@
 
 mod act;
 mod call;
+mod cordon_node;
+mod delete_pod;
 mod help;
 mod rbac;
+mod remove_taint;
 mod report;
 mod restart_pod;
 mod rollback_deployment;
 mod scale_deployment;
+mod uncordon_node;
 mod update_resources;
 mod workload;
 
@@ -55,9 +59,13 @@ async fn run_until(client: Client, input: &ActInput, stop: &Stop) -> ActionResul
     }
     let call = Call::new(client, input, stop);
     let outcome = match input.action.as_str() {
+        "cordon_node" => with(input, |parameters| cordon_node::run(&call, parameters)).await,
+        "delete_pod" => with(input, |parameters| delete_pod::run(&call, parameters)).await,
+        "remove_taint" => with(input, |parameters| remove_taint::run(&call, parameters)).await,
         "restart_pod" => with(input, |parameters| restart_pod::run(&call, parameters)).await,
         "rollback_deployment" => with(input, |parameters| rollback_deployment::run(&call, parameters)).await,
         "scale_deployment" => with(input, |parameters| scale_deployment::run(&call, parameters)).await,
+        "uncordon_node" => with(input, |parameters| uncordon_node::run(&call, parameters)).await,
         "update_resources" => with(input, |parameters| update_resources::run(&call, parameters)).await,
         other => Err(Failure::refused("NotImplemented", format!("this runner has no effect for {other}"))),
     };

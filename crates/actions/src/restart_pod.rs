@@ -28,7 +28,7 @@ pub async fn run(call: &Call<'_>, wanted: RestartPod) -> Result<ActionResult, Fa
     belongs_to_target(call, &pod).await?;
     let before = [("pod".to_owned(), name.as_str().into()), ("uid".to_owned(), uid.as_str().into())].into();
     let message = format!("deleted pod {name} for its controller to make it anew");
-    match call.delete("Pod", &name, &uid).await {
+    match call.delete("Pod", &name, &uid, None).await {
         Ok(()) => Ok(changed(message, before)),
         Err(gone) if gone.is_gone() => Ok(unchanged(format!("pod {name} went away by itself"))),
         Err(conflict) if conflict.is_conflict() => Err(Failure::refused("TargetReplaced", conflict.to_string())),
@@ -66,7 +66,7 @@ async fn belongs_to_target(call: &Call<'_>, pod: &DynamicObject) -> Result<(), F
     Err(Failure::refused("NotOwnedByTarget", format!("pod {name} does not belong to {target}")))
 }
 
-async fn is_deleted(call: &Call<'_>, name: &str, uid: &str) -> bool {
+pub async fn is_deleted(call: &Call<'_>, name: &str, uid: &str) -> bool {
     match call.get("Pod", name).await {
         Ok(pod) => pod.uid().as_deref() != Some(uid) || pod.metadata.deletion_timestamp.is_some(),
         Err(failure) => failure.is_gone(),

@@ -5,12 +5,16 @@
 //! Deliberately absent: effects, defaults for parameters, and any repair of a bad parameter: what does
 //! not fit is refused with the name of the field (R4.3).
 
+mod cordon_node;
+mod delete_pod;
 mod input;
 mod parameter;
 mod quantity;
+mod remove_taint;
 mod restart_pod;
 mod rollback_deployment;
 mod scale_deployment;
+mod uncordon_node;
 mod update_resources;
 
 use std::collections::BTreeMap;
@@ -19,11 +23,14 @@ use kubernaut_api::analysis::Risk;
 use kubernaut_api::meta::TargetRef;
 use kubernaut_api::workflow::Step;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use delete_pod::DeletePod;
 pub use input::{ACT_INPUT_ENV, ActInput};
 pub use parameter::{Parameter, ParameterType};
 pub use quantity::{Quantity, QuantityError};
+pub use remove_taint::RemoveTaint;
 pub use restart_pod::RestartPod;
 pub use rollback_deployment::RollbackDeployment;
 pub use scale_deployment::ScaleDeployment;
@@ -61,9 +68,23 @@ pub struct ActionSpec {
     pub rules: &'static [PolicyRule],
     /// Checks over more than one field, run when each field by itself is sound.
     check: fn(&TargetRef, &Values) -> Vec<Problem>,
-    /// Parameters of the same action that restore a recorded state.
-    undo: fn(&Values) -> Option<Values>,
+    /// The action and parameters that restore a recorded state.
+    undo: fn(&Values) -> Option<Undo>,
 }
+
+/// What restores a recorded state, on the same target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undo {
+    /// Action of the catalogue; not always the one that is undone.
+    pub action: &'static str,
+    /// Its parameters.
+    pub parameters: Values,
+}
+
+/// Parameters of an action that takes none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParameters {}
 
 impl ActionSpec {
     /// The JSON Schema (draft 2020-12) of the parameters.
@@ -81,9 +102,9 @@ impl ActionSpec {
         problems
     }
 
-    /// Parameters with which the same action restores the state `before` (as [`kubernaut_api::execution::ActionResult`]
-    /// recorded it); `None` when there is no inverse or the record does not suffice.
-    pub fn undo(&self, before: &Values) -> Option<Values> {
+    /// What restores the state `before` (as [`kubernaut_api::execution::ActionResult`] recorded it); `None` when
+    /// there is no inverse, nothing to restore, or the record does not suffice.
+    pub fn undo(&self, before: &Values) -> Option<Undo> {
         (self.undo)(before)
     }
 }
@@ -123,8 +144,16 @@ impl Problem {
 }
 
 /// Every action, by name.
-pub static ALL: &[&ActionSpec] =
-    &[&restart_pod::SPEC, &rollback_deployment::SPEC, &scale_deployment::SPEC, &update_resources::SPEC];
+pub static ALL: &[&ActionSpec] = &[
+    &cordon_node::SPEC,
+    &delete_pod::SPEC,
+    &remove_taint::SPEC,
+    &restart_pod::SPEC,
+    &rollback_deployment::SPEC,
+    &scale_deployment::SPEC,
+    &uncordon_node::SPEC,
+    &update_resources::SPEC,
+];
 
 /// The action of that name.
 pub fn find(name: &str) -> Option<&'static ActionSpec> {
@@ -165,8 +194,14 @@ pub fn parse<T: DeserializeOwned>(parameters: &Values) -> Result<T, Problem> {
 pub fn api_version(kind: &str) -> &'static str {
     match kind {
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => "apps/v1",
+        "HorizontalPodAutoscaler" => "autoscaling/v2",
         _ => "v1",
     }
+}
+
+/// Whether objects of this kind, as far as actions know it, live in a namespace.
+pub fn is_namespaced(kind: &str) -> bool {
+    kind != "Node"
 }
 
 fn target_problems(spec: &ActionSpec, target: &TargetRef) -> Vec<Problem> {
@@ -178,8 +213,12 @@ fn target_problems(spec: &ActionSpec, target: &TargetRef) -> Vec<Problem> {
     if target.api_version != expected {
         problems.push(Problem::new("target.apiVersion", format!("must be {expected}")));
     }
-    if target.namespace.as_deref().is_none_or(str::is_empty) {
-        problems.push(Problem::new("target.namespace", "is required"));
+    match (is_namespaced(&target.kind), target.namespace.as_deref()) {
+        (true, None | Some("")) => problems.push(Problem::new("target.namespace", "is required")),
+        (false, Some(_)) => {
+            problems.push(Problem::new("target.namespace", format!("must be absent: a {} has none", target.kind)));
+        }
+        _ => {}
     }
     if target.name.is_empty() {
         problems.push(Problem::new("target.name", "is required"));
@@ -189,6 +228,12 @@ fn target_problems(spec: &ActionSpec, target: &TargetRef) -> Vec<Problem> {
 
 fn nothing_more(_: &TargetRef, _: &Values) -> Vec<Problem> {
     Vec::new()
+}
+
+fn uid_required(target: &TargetRef, _: &Values) -> Vec<Problem> {
+    let missing = target.uid.is_none();
+    let problem = || Problem::new("target.uid", "is required: one made anew under the same name is another one");
+    missing.then(problem).into_iter().collect()
 }
 
 #[cfg(test)]

@@ -35,6 +35,14 @@ pub enum ParameterType {
     Uid,
     /// A Kubernetes quantity above zero, such as `256Mi` or `500m`.
     Quantity,
+    /// `true` or `false`.
+    Boolean,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Key of a label or taint: a name of at most 63 characters, with an optional DNS prefix and `/`.
+    LabelKey,
+    /// Value of a label or taint: empty, or at most 63 characters.
+    LabelValue,
 }
 
 impl ParameterType {
@@ -47,18 +55,29 @@ impl ParameterType {
             Self::Label => "must be a name of at most 63 lower-case letters, digits and '-'".into(),
             Self::Uid => "must be a uid".into(),
             Self::Quantity => "must be a quantity above zero, such as 256Mi or 500m".into(),
+            Self::Boolean => "must be true or false".into(),
+            Self::OneOf(words) => format!("must be {}", words.join(" or ")),
+            Self::LabelKey => "must be a key such as example.com/name".into(),
+            Self::LabelValue => "must be at most 63 letters, digits, '-', '_' and '.', or empty".into(),
         }
     }
 
     fn accepts(self, value: &Value) -> bool {
         match self {
             Self::Integer { min, max } => value.as_i64().is_some_and(|number| (min..=max).contains(&number)),
-            Self::Name => value.as_str().is_some_and(|name| name.len() <= 253 && name.split('.').all(is_label)),
+            Self::Name => value.as_str().is_some_and(is_name),
             Self::Label => value.as_str().is_some_and(|name| name.len() <= 63 && is_label(name)),
             Self::Uid => value.as_str().is_some_and(is_uid),
             Self::Quantity => {
                 value.as_str().and_then(|text| Quantity::parse(text).ok()).is_some_and(Quantity::is_positive)
             }
+            Self::Boolean => value.is_boolean(),
+            Self::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
+            Self::LabelKey => value.as_str().is_some_and(|key| match key.split_once('/') {
+                Some((prefix, name)) => is_name(prefix) && is_qualified(name),
+                None => is_qualified(key),
+            }),
+            Self::LabelValue => value.as_str().is_some_and(|text| text.is_empty() || is_qualified(text)),
         }
     }
 
@@ -77,6 +96,18 @@ impl ParameterType {
                 "type": "string",
                 "maxLength": 32,
                 "pattern": r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+            }),
+            Self::Boolean => json!({"type": "boolean"}),
+            Self::OneOf(words) => json!({"type": "string", "enum": words}),
+            Self::LabelKey => json!({
+                "type": "string",
+                "maxLength": 317,
+                "pattern": r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
+            }),
+            Self::LabelValue => json!({
+                "type": "string",
+                "maxLength": 63,
+                "pattern": r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
             }),
         }
     }
@@ -114,6 +145,19 @@ pub fn problems(table: &[Parameter], values: &Values) -> Vec<Problem> {
         .filter(|name| !table.iter().any(|parameter| parameter.name == name.as_str()))
         .map(|name| Problem::new(format!("parameters.{name}"), "is not a parameter of this action"));
     known.chain(unknown).collect()
+}
+
+fn is_name(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// The part of a label's key behind the prefix, and its value.
+fn is_qualified(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() <= 63
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
 fn is_label(text: &str) -> bool {

@@ -3,7 +3,7 @@
 use kubernaut_api::analysis::Risk;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Values, nothing_more};
+use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Undo, Values, nothing_more};
 
 /// Parameters of rollback_deployment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     undo,
 };
 
-fn undo(before: &Values) -> Option<Values> {
+fn undo(before: &Values) -> Option<Undo> {
     let revision = before.get("revision")?.as_i64()?;
-    Some([("toRevision".to_owned(), revision.into())].into())
+    Some(Undo { action: SPEC.name, parameters: [("toRevision".to_owned(), revision.into())].into() })
 }

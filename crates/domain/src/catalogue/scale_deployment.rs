@@ -3,7 +3,7 @@
 use kubernaut_api::analysis::Risk;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Values, nothing_more};
+use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Undo, Values, nothing_more};
 
 /// Parameters of scale_deployment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +36,9 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     undo,
 };
 
-fn undo(before: &Values) -> Option<Values> {
+fn undo(before: &Values) -> Option<Undo> {
     let replicas = before.get("replicas")?.as_i64()?;
-    (0..=1000).contains(&replicas).then(|| [("replicas".to_owned(), replicas.into())].into())
+    (0..=1000)
+        .contains(&replicas)
+        .then(|| Undo { action: SPEC.name, parameters: [("replicas".to_owned(), replicas.into())].into() })
 }

@@ -7,7 +7,7 @@ fn target(kind: &str) -> TargetRef {
     TargetRef {
         api_version: api_version(kind).into(),
         kind: kind.into(),
-        namespace: Some("shop".into()),
+        namespace: is_namespaced(kind).then(|| "shop".into()),
         name: "web".into(),
         uid: Some("6f1c1b8e-0000-4000-8000-000000000001".into()),
     }
@@ -46,6 +46,12 @@ fn sound_steps_pass() {
         ("restart_pod", "Pod", json!({})),
         ("restart_pod", "StatefulSet", json!({"pod": "web-0", "uid": "abc-1"})),
         ("update_resources", "Deployment", json!({"container": "app", "memoryLimit": "256Mi"})),
+        ("cordon_node", "Node", json!({})),
+        ("uncordon_node", "Node", json!({})),
+        ("remove_taint", "Node", json!({"key": "example.com/Dedicated", "effect": "NoExecute", "value": ""})),
+        ("remove_taint", "Node", json!({"key": "maintenance"})),
+        ("delete_pod", "Pod", json!({})),
+        ("delete_pod", "Pod", json!({"force": true})),
         ("update_resources", "DaemonSet", json!({"container": "app", "memoryLimit": "1Gi", "memoryRequest": "1024Mi"})),
     ] {
         expect(action, kind, &parameters, &[]);
@@ -56,13 +62,15 @@ fn sound_steps_pass() {
 fn each_problem_names_its_field() {
     let at_least_1 = "parameters.toRevision: must be an integer ≥ 1";
     let replicas = "parameters.replicas: must be an integer from 0 to 1000";
+    let kept = "parameters.key: must not be a taint that Kubernetes keeps or that guards the control plane";
     let quantity = "parameters.memoryLimit: must be a quantity above zero, such as 256Mi or 500m";
     for (action, kind, parameters, problems) in [
         (
             "rm_rf",
             "Deployment",
             json!({}),
-            &["action: is not one of restart_pod, rollback_deployment, scale_deployment, update_resources"][..],
+            &["action: is not one of cordon_node, delete_pod, remove_taint, restart_pod, rollback_deployment, \
+               scale_deployment, uncordon_node, update_resources"][..],
         ),
         ("rollback_deployment", "StatefulSet", json!({"toRevision": 1}), &["target.kind: must be Deployment"]),
         (
@@ -123,6 +131,26 @@ fn each_problem_names_its_field() {
             json!({"container": "A$(id)", "cpuLimit": "1"}),
             &["parameters.container: must be a name of at most 63 lower-case letters, digits and '-'"],
         ),
+        (
+            "cordon_node",
+            "Node",
+            json!({"unschedulable": true}),
+            &["parameters.unschedulable: is not a parameter of this action"],
+        ),
+        ("cordon_node", "Pod", json!({}), &["target.kind: must be Node"]),
+        ("delete_pod", "Pod", json!({"force": "yes"}), &["parameters.force: must be true or false"]),
+        (
+            "remove_taint",
+            "Node",
+            json!({"key": "/x", "effect": "Never", "value": "a b"}),
+            &[
+                "parameters.key: must be a key such as example.com/name",
+                "parameters.effect: must be NoSchedule or PreferNoSchedule or NoExecute",
+                "parameters.value: must be at most 63 letters, digits, '-', '_' and '.', or empty",
+            ],
+        ),
+        ("remove_taint", "Node", json!({"key": "node.kubernetes.io/not-ready"}), &[kept]),
+        ("remove_taint", "Node", json!({"key": "node-role.kubernetes.io/control-plane"}), &[kept]),
     ] {
         expect(action, kind, &parameters, problems);
     }
@@ -137,10 +165,19 @@ fn a_target_must_be_addressable() {
 }
 
 #[test]
-fn a_pod_is_never_restarted_by_name_alone() {
-    let nameless = TargetRef { uid: None, ..target("Pod") };
-    let problems = check(&step("restart_pod", nameless, &json!({}))).unwrap_err();
-    assert_eq!(problems[0].field, "target.uid");
+fn a_node_has_no_namespace() {
+    let namespaced = TargetRef { namespace: Some("shop".into()), ..target("Node") };
+    let problems = check(&step("cordon_node", namespaced, &json!({}))).unwrap_err();
+    assert_eq!(problems[0].to_string(), "target.namespace: must be absent: a Node has none");
+}
+
+#[test]
+fn what_is_deleted_is_never_named_by_name_alone() {
+    for (action, kind) in [("restart_pod", "Pod"), ("delete_pod", "Pod")] {
+        let nameless = TargetRef { uid: None, ..target(kind) };
+        let problems = check(&step(action, nameless, &json!({}))).unwrap_err();
+        assert_eq!(problems[0].field, "target.uid", "{action}");
+    }
 }
 
 #[test]
@@ -157,24 +194,44 @@ fn sound_parameters_have_a_type() {
 
 #[test]
 fn the_inverse_passes_the_same_check() {
-    for (action, before, parameters) in [
-        ("rollback_deployment", json!({"revision": 4, "replicaSet": "web-1"}), Some(json!({"toRevision": 4}))),
+    let container = json!({"container": "app", "memoryLimit": "64Mi"});
+    for (action, before, inverse) in [
+        (
+            "rollback_deployment",
+            json!({"revision": 4, "replicaSet": "web-1"}),
+            Some(("rollback_deployment", json!({"toRevision": 4}))),
+        ),
         ("rollback_deployment", json!({}), None),
-        ("scale_deployment", json!({"replicas": 2}), Some(json!({"replicas": 2}))),
+        ("scale_deployment", json!({"replicas": 2}), Some(("scale_deployment", json!({"replicas": 2})))),
         ("scale_deployment", json!({"replicas": 5000}), None),
         ("restart_pod", json!({"pod": "web-0"}), None),
-        (
-            "update_resources",
-            json!({"container": "app", "memoryLimit": "64Mi"}),
-            Some(json!({"container": "app", "memoryLimit": "64Mi"})),
-        ),
+        ("update_resources", container.clone(), Some(("update_resources", container))),
         ("update_resources", json!({"container": "app"}), None),
+        ("cordon_node", json!({"unschedulable": false}), Some(("uncordon_node", json!({})))),
+        ("cordon_node", json!({"unschedulable": true}), None),
+        ("uncordon_node", json!({"unschedulable": true}), Some(("cordon_node", json!({})))),
+        ("uncordon_node", json!({}), None),
+        ("remove_taint", json!({"taints": [{"key": "a", "effect": "NoSchedule"}]}), None),
+        ("delete_pod", json!({"pod": "web-0", "uid": "1"}), None),
     ] {
         let undo = find(action).unwrap().undo(&values(&before));
-        assert_eq!(undo, parameters.as_ref().map(values), "{action} {before}");
-        if let Some(parameters) = parameters {
-            expect(action, "Deployment", &parameters, &[]);
+        let wanted = inverse.as_ref().map(|(action, parameters)| Undo { action, parameters: values(parameters) });
+        assert_eq!(undo, wanted, "{action} {before}");
+        if let Some((inverse, parameters)) = inverse {
+            expect(inverse, find(action).unwrap().target_kinds[0], &parameters, &[]);
         }
+    }
+}
+
+#[test]
+fn an_action_that_promises_an_inverse_has_one() {
+    let before = json!({
+        "container": "app", "memoryLimit": "64Mi", "replicas": 2, "revision": 4, "unschedulable": false,
+    });
+    let uncordoned = json!({"unschedulable": true});
+    for spec in ALL {
+        let before = if spec.name == "uncordon_node" { &uncordoned } else { &before };
+        assert_eq!(spec.undo(&values(before)).is_some(), spec.inverse.is_some(), "{}", spec.name);
     }
 }
 

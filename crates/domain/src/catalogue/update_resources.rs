@@ -4,7 +4,7 @@ use kubernaut_api::analysis::Risk;
 use kubernaut_api::meta::TargetRef;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Problem, Quantity, Values};
+use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Problem, Quantity, Undo, Values};
 
 /// Parameters of update_resources: what is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ fn check(_: &TargetRef, values: &Values) -> Vec<Problem> {
 }
 
 /// The record has the shape of the parameters; a setting that was absent has no entry in it.
-fn undo(before: &Values) -> Option<Values> {
+fn undo(before: &Values) -> Option<Undo> {
     let complete = before.len() > 1 && before.contains_key("container");
-    complete.then(|| before.clone())
+    complete.then(|| Undo { action: SPEC.name, parameters: before.clone() })
 }
