@@ -158,14 +158,15 @@ fn propose(status: &mut AIAnalysisStatus, finding: &Finding, evidence: &Evidence
     });
     let settings = &seen.settings;
     if confidence < settings.reject_below {
-        let message = format!("confidence {confidence} is below {}: {}", settings.reject_below, finding.summary);
+        let message = format!("confidence {confidence:.2} is below {:.2}: {}", settings.reject_below, finding.summary);
         enter(status, AnalysisPhase::Rejected, now, Why::new("LowConfidence", message));
     } else if confidence > settings.approve_above && risk < Risk::High {
-        let message = format!("confidence {confidence}: {}", finding.summary);
+        let message = format!("confidence {confidence:.2}: {}", finding.summary);
         enter(status, AnalysisPhase::Completed, now, Why::new(finding.cause.clone(), message));
     } else {
         let name = names::approval(&seen.analysis.spec.request);
-        let message = format!("confidence {confidence}, risk {risk:?}: RemediationApproval {name} waits for a person");
+        let message =
+            format!("confidence {confidence:.2}, risk {risk:?}: RemediationApproval {name} waits for a person");
         enter(status, AnalysisPhase::Approval, now, Why::new("ApprovalRequired", message));
         status.phase_deadline = Some(after(now, seen.analysis.spec.approval_timeout.into()));
         status.approval_name = Some(name);

@@ -10,8 +10,6 @@ pub struct Line {
     pub at: Timestamp,
     /// Noun of its kind, such as `workflow`.
     pub noun: String,
-    /// Phase before; empty for the first.
-    pub from: String,
     /// Phase after.
     pub to: String,
     /// Why, as a word.

@@ -236,10 +236,10 @@ async fn lead(
             decision_settings(config),
             config.kubernetes.request_timeout.std(),
             config.controllers.concurrency,
-            Arc::new(Builtin::default()),
+            Arc::new(Builtin),
             controllers,
         );
-        let run = kubernaut_controllers::run_all(Arc::new(ctx), token.clone());
+        let run = Box::pin(kubernaut_controllers::run_all(Arc::new(ctx), token.clone()));
         tasks.spawn(named("controllers", async move {
             run.await;
             Ok(())

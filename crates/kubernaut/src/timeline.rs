@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use kubernaut_events::Store as _;
+use kubernaut_api::{RemediationRequest, Resource as _};
+use kubernaut_events::{Event, Store as _};
 use kubernaut_storage::Sqlite;
 
 use crate::lines::Line;
@@ -40,20 +41,30 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let start = events[0].time;
-    anstream::println!("{} from {start}", options.request);
-    for event in &events {
-        let text = |field: &str| event.data.get(field).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-        let noun = event.type_.split('.').next().unwrap_or_default().to_owned();
-        let line = Line {
-            at: event.time,
-            noun,
-            from: text("from"),
-            to: text("to"),
-            reason: text("reason"),
-            message: text("message"),
-        };
-        anstream::println!("{}", line.render(start));
+    let mut start = events[0].time;
+    for (index, event) in events.iter().enumerate() {
+        // A request that was deleted and made anew under its name begins again.
+        if index == 0 || begins(event) {
+            start = event.time;
+            anstream::println!("{}{} from {start}", if index == 0 { "" } else { "\n" }, options.request);
+        }
+        anstream::println!("{}", line(event).render(start));
     }
     Ok(())
+}
+
+/// True for the first transition of a request.
+fn begins(event: &Event) -> bool {
+    event.kind == RemediationRequest::kind(&()) && event.sequence == 1
+}
+
+fn line(event: &Event) -> Line {
+    let text = |field: &str| event.data.get(field).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+    Line {
+        at: event.time,
+        noun: event.type_.split('.').next().unwrap_or_default().to_owned(),
+        to: text("to"),
+        reason: text("reason"),
+        message: text("message"),
+    }
 }

@@ -11,9 +11,9 @@ use kube::core::NamespaceResourceScope;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
-use kubernaut_api::meta::Phase as _;
 use kubernaut_api::{
-    AIAnalysis, KubernetesExecution, RemediationProcessing, RemediationRequest, Staged, Transition, WorkflowExecution,
+    AIAnalysis, KubernetesExecution, Phase, RemediationProcessing, RemediationRequest, Staged, Transition,
+    WorkflowExecution,
 };
 
 use crate::lines::{Line, elapsed};
@@ -112,7 +112,6 @@ pub fn line(noun: &str, transition: &Transition) -> Line {
     Line {
         at: transition.at.0,
         noun: noun.to_owned(),
-        from: transition.from.clone().unwrap_or_default(),
         to: transition.to.clone(),
         reason: transition.reason.clone(),
         message: transition.message.clone(),
@@ -160,7 +159,7 @@ fn sighting<K: Staged + Resource<DynamicType = ()> + serde::Serialize>(object: &
         target_namespace: object.target().and_then(|target| target.namespace.clone()),
         transitions: object.transitions().to_vec(),
         before,
-        ended: object.phase().is_some_and(|phase| phase.is_terminal()),
+        ended: object.phase().is_some_and(Phase::is_terminal),
         outcome: outcome
             .as_ref()
             .and_then(|value| value.pointer("/status/outcome"))
