@@ -10,6 +10,7 @@ mod act;
 mod call;
 mod cordon_node;
 mod delete_pod;
+mod drain_node;
 mod help;
 mod rbac;
 mod remove_taint;
@@ -18,6 +19,7 @@ mod restart_pod;
 mod rollback_deployment;
 mod scale_deployment;
 mod uncordon_node;
+mod update_hpa;
 mod update_resources;
 mod workload;
 
@@ -61,11 +63,13 @@ async fn run_until(client: Client, input: &ActInput, stop: &Stop) -> ActionResul
     let outcome = match input.action.as_str() {
         "cordon_node" => with(input, |parameters| cordon_node::run(&call, parameters)).await,
         "delete_pod" => with(input, |parameters| delete_pod::run(&call, parameters)).await,
+        "drain_node" => with(input, |parameters| drain_node::run(&call, parameters)).await,
         "remove_taint" => with(input, |parameters| remove_taint::run(&call, parameters)).await,
         "restart_pod" => with(input, |parameters| restart_pod::run(&call, parameters)).await,
         "rollback_deployment" => with(input, |parameters| rollback_deployment::run(&call, parameters)).await,
         "scale_deployment" => with(input, |parameters| scale_deployment::run(&call, parameters)).await,
         "uncordon_node" => with(input, |parameters| uncordon_node::run(&call, parameters)).await,
+        "update_hpa" => with(input, |parameters| update_hpa::run(&call, parameters)).await,
         "update_resources" => with(input, |parameters| update_resources::run(&call, parameters)).await,
         other => Err(Failure::refused("NotImplemented", format!("this runner has no effect for {other}"))),
     };
@@ -99,6 +103,11 @@ fn changed(message: String, before: Values) -> ActionResult {
 
 fn unchanged(message: String) -> ActionResult {
     ActionResult { effect: Effect::Unchanged, message, error: None, before: Values::new() }
+}
+
+/// Some of it was done and the rest was not: never to be repeated blindly, but `before` can be restored.
+fn incomplete(message: String, before: Values) -> ActionResult {
+    ActionResult { effect: Effect::Unknown, message, error: Some("Incomplete".into()), before }
 }
 
 /// The controller that owns an object.

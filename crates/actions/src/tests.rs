@@ -14,6 +14,8 @@ use tower::service_fn;
 
 use super::*;
 
+mod autoscaler;
+mod drain;
 mod nodes;
 mod pods;
 
@@ -384,6 +386,7 @@ async fn every_action_of_the_catalogue_has_an_effect() {
             "update_resources" => json!({"container": "app", "cpuLimit": "1"}),
             "scale_deployment" => json!({"replicas": 5}),
             "remove_taint" => json!({"key": "a"}),
+            "update_hpa" => json!({"maxReplicas": 5}),
             _ => json!({}),
         };
         let service = service_fn(|_: http::Request<Body>| async {

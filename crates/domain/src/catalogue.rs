@@ -7,6 +7,7 @@
 
 mod cordon_node;
 mod delete_pod;
+mod drain_node;
 mod input;
 mod parameter;
 mod quantity;
@@ -15,6 +16,7 @@ mod restart_pod;
 mod rollback_deployment;
 mod scale_deployment;
 mod uncordon_node;
+mod update_hpa;
 mod update_resources;
 
 use std::collections::BTreeMap;
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use delete_pod::DeletePod;
+pub use drain_node::DrainNode;
 pub use input::{ACT_INPUT_ENV, ActInput};
 pub use parameter::{Parameter, ParameterType};
 pub use quantity::{Quantity, QuantityError};
@@ -34,6 +37,7 @@ pub use remove_taint::RemoveTaint;
 pub use restart_pod::RestartPod;
 pub use rollback_deployment::RollbackDeployment;
 pub use scale_deployment::ScaleDeployment;
+pub use update_hpa::UpdateHpa;
 pub use update_resources::UpdateResources;
 
 /// Parameters of a step, or a recorded state before it: names to values.
@@ -147,11 +151,13 @@ impl Problem {
 pub static ALL: &[&ActionSpec] = &[
     &cordon_node::SPEC,
     &delete_pod::SPEC,
+    &drain_node::SPEC,
     &remove_taint::SPEC,
     &restart_pod::SPEC,
     &rollback_deployment::SPEC,
     &scale_deployment::SPEC,
     &uncordon_node::SPEC,
+    &update_hpa::SPEC,
     &update_resources::SPEC,
 ];
 

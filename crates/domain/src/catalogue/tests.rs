@@ -52,6 +52,8 @@ fn sound_steps_pass() {
         ("remove_taint", "Node", json!({"key": "maintenance"})),
         ("delete_pod", "Pod", json!({})),
         ("delete_pod", "Pod", json!({"force": true})),
+        ("drain_node", "Node", json!({"deleteEmptyDirData": true, "deleteBarePods": false, "timeoutSeconds": 10})),
+        ("update_hpa", "HorizontalPodAutoscaler", json!({"minReplicas": 3, "maxReplicas": 3})),
         ("update_resources", "DaemonSet", json!({"container": "app", "memoryLimit": "1Gi", "memoryRequest": "1024Mi"})),
     ] {
         expect(action, kind, &parameters, &[]);
@@ -69,8 +71,10 @@ fn each_problem_names_its_field() {
             "rm_rf",
             "Deployment",
             json!({}),
-            &["action: is not one of cordon_node, delete_pod, remove_taint, restart_pod, rollback_deployment, \
-               scale_deployment, uncordon_node, update_resources"][..],
+            &[
+                "action: is not one of cordon_node, delete_pod, drain_node, remove_taint, restart_pod, rollback_deployment, \
+               scale_deployment, uncordon_node, update_hpa, update_resources",
+            ][..],
         ),
         ("rollback_deployment", "StatefulSet", json!({"toRevision": 1}), &["target.kind: must be Deployment"]),
         (
@@ -138,6 +142,30 @@ fn each_problem_names_its_field() {
             &["parameters.unschedulable: is not a parameter of this action"],
         ),
         ("cordon_node", "Pod", json!({}), &["target.kind: must be Node"]),
+        (
+            "drain_node",
+            "Node",
+            json!({"timeoutSeconds": 9}),
+            &["parameters.timeoutSeconds: must be an integer from 10 to 3600"],
+        ),
+        (
+            "update_hpa",
+            "HorizontalPodAutoscaler",
+            json!({}),
+            &["parameters: must set at least one of minReplicas, maxReplicas"],
+        ),
+        (
+            "update_hpa",
+            "HorizontalPodAutoscaler",
+            json!({"minReplicas": 4, "maxReplicas": 3}),
+            &["parameters.minReplicas: must not exceed maxReplicas"],
+        ),
+        (
+            "update_hpa",
+            "HorizontalPodAutoscaler",
+            json!({"minReplicas": 0}),
+            &["parameters.minReplicas: must be an integer from 1 to 1000"],
+        ),
         ("delete_pod", "Pod", json!({"force": "yes"}), &["parameters.force: must be true or false"]),
         (
             "remove_taint",
@@ -173,7 +201,7 @@ fn a_node_has_no_namespace() {
 
 #[test]
 fn what_is_deleted_is_never_named_by_name_alone() {
-    for (action, kind) in [("restart_pod", "Pod"), ("delete_pod", "Pod")] {
+    for (action, kind) in [("restart_pod", "Pod"), ("delete_pod", "Pod"), ("drain_node", "Node")] {
         let nameless = TargetRef { uid: None, ..target(kind) };
         let problems = check(&step(action, nameless, &json!({}))).unwrap_err();
         assert_eq!(problems[0].field, "target.uid", "{action}");
@@ -213,6 +241,10 @@ fn the_inverse_passes_the_same_check() {
         ("uncordon_node", json!({}), None),
         ("remove_taint", json!({"taints": [{"key": "a", "effect": "NoSchedule"}]}), None),
         ("delete_pod", json!({"pod": "web-0", "uid": "1"}), None),
+        ("drain_node", json!({"unschedulable": false}), Some(("uncordon_node", json!({})))),
+        ("drain_node", json!({"unschedulable": true}), None),
+        ("update_hpa", json!({"maxReplicas": 3}), Some(("update_hpa", json!({"maxReplicas": 3})))),
+        ("update_hpa", json!({}), None),
     ] {
         let undo = find(action).unwrap().undo(&values(&before));
         let wanted = inverse.as_ref().map(|(action, parameters)| Undo { action, parameters: values(parameters) });
@@ -226,7 +258,7 @@ fn the_inverse_passes_the_same_check() {
 #[test]
 fn an_action_that_promises_an_inverse_has_one() {
     let before = json!({
-        "container": "app", "memoryLimit": "64Mi", "replicas": 2, "revision": 4, "unschedulable": false,
+        "container": "app", "memoryLimit": "64Mi", "replicas": 2, "revision": 4, "unschedulable": false, "maxReplicas": 5,
     });
     let uncordoned = json!({"unschedulable": true});
     for spec in ALL {
