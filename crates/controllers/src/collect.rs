@@ -11,6 +11,8 @@ mod logs;
 mod pods;
 mod read;
 mod revisions;
+#[cfg(test)]
+mod tests;
 mod workload;
 
 use std::collections::BTreeSet;

@@ -41,3 +41,50 @@ fn length(log: &ContainerLog) -> usize {
 fn size(value: &impl Serialize) -> usize {
     serde_json::to_string(value).map_or(0, |json| json.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use kubernaut_api::evidence::{Change, EventRecord, PodEvidence, Workload};
+
+    use super::*;
+
+    fn large() -> Evidence {
+        let lines = (0..50).map(|n| format!("{n} {}", "\"ß".repeat(250))).collect();
+        let log = ContainerLog { lines, ..ContainerLog::default() };
+        let event = EventRecord { message: "m".repeat(512), ..EventRecord::default() };
+        let pod = PodEvidence { name: "p".repeat(253), ..PodEvidence::default() };
+        let change = Change { before: "b".repeat(512), ..Change::default() };
+        Evidence {
+            workload: Some(Workload::default()),
+            logs: vec![log; 8],
+            events: vec![event; 32],
+            pods: vec![pod; 20],
+            changes: vec![change; 32],
+            ..Evidence::default()
+        }
+    }
+
+    #[test]
+    fn what_fits_is_left_alone() {
+        let mut evidence = Evidence { workload: Some(Workload::default()), ..Evidence::default() };
+        let before = evidence.clone();
+        bound(&mut evidence, 64 * 1024);
+        assert_eq!(evidence, before);
+    }
+
+    #[test]
+    fn the_oldest_log_lines_go_first_and_the_size_is_kept() {
+        let mut evidence = large();
+        bound(&mut evidence, 64 * 1024);
+        assert!(size(&evidence) <= 64 * 1024 && size(&evidence) > 60 * 1024 && evidence.truncated);
+        assert_eq!((evidence.events.len(), evidence.pods.len(), evidence.changes.len()), (32, 20, 32));
+        assert!(evidence.logs.iter().all(|log| log.lines.last().is_some_and(|line| line.starts_with("49 "))));
+    }
+
+    #[test]
+    fn the_workload_stays_whatever_the_bound() {
+        let mut evidence = large();
+        bound(&mut evidence, 100);
+        assert!(evidence.workload.is_some() && evidence.logs.is_empty() && evidence.changes.is_empty());
+    }
+}

@@ -200,3 +200,123 @@ fn is_reference(key: &str) -> bool {
 fn compact(value: &Value) -> String {
     redact(&value.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(yaml: &str) -> PodTemplateSpec {
+        serde_yaml_ng::from_str(yaml).unwrap()
+    }
+
+    /// The differences as `path: before -> after`.
+    #[track_caller]
+    fn check(before: &str, after: &str, expected: &[&str]) {
+        let found = differences(&template(before), &template(after));
+        let found: Vec<String> =
+            found.iter().map(|one| format!("{}: {} -> {}", one.path, one.before, one.after)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn image_command_and_arguments_are_told_apart() {
+        check(
+            "spec: {containers: [{name: app, image: 'app:1', command: [serve], args: [--port, '80']}]}",
+            "spec: {containers: [{name: app, image: 'app:2', command: [sh, -c, exit 1]}]}",
+            &[
+                "containers[app].args: --port 80 -> ",
+                "containers[app].command: serve -> sh -c exit 1",
+                "containers[app].image: app:1 -> app:2",
+            ],
+        );
+    }
+
+    #[test]
+    fn variables_are_told_by_name_and_their_origin_is_shown() {
+        check(
+            "spec: {containers: [{name: app, env: [{name: A, value: '1'}, {name: GONE, value: x}, {name: M, value: inline}]}]}",
+            "spec: {containers: [{name: app, env: [{name: NEW, value: y}, {name: A, value: '2'}, \
+              {name: M, valueFrom: {configMapKeyRef: {name: web, key: mode}}}, {name: P, valueFrom: {secretKeyRef: {name: db, key: pw}}}]}]}",
+            &[
+                "containers[app].env[A]: 1 -> 2",
+                "containers[app].env[GONE]: x -> ",
+                "containers[app].env[M]: inline -> ConfigMap web, key mode",
+                "containers[app].env[NEW]:  -> y",
+                "containers[app].env[P]:  -> Secret db, key pw",
+            ],
+        );
+    }
+
+    #[test]
+    fn no_secret_is_shown_and_that_it_changed_is() {
+        check(
+            "spec: {containers: [{name: app, args: [--token, c4n4ry], env: [{name: DB_PASSWORD, value: c4n4ry1}, {name: URL, value: 'pg://u:c4n4ry@db'}]}]}",
+            "spec: {containers: [{name: app, args: [--token, c4n4rz], env: [{name: DB_PASSWORD, value: c4n4ry2}, {name: URL, value: 'pg://u:c4n4rz@db2'}]}]}",
+            &[
+                "containers[app].args: --token [redacted] -> --token [redacted]",
+                "containers[app].env[DB_PASSWORD]: [redacted] -> [redacted]",
+                "containers[app].env[URL]: pg://[redacted]@db -> pg://[redacted]@db2",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_limit_is_named_whole_even_where_there_was_none() {
+        check(
+            "spec: {containers: [{name: app, resources: {}}, {name: old}]}",
+            "spec: {containers: [{name: app, resources: {limits: {memory: 64Mi}}}, {name: old, resources: {requests: {cpu: 10m}}}]}",
+            &["containers[app].resources.limits.memory:  -> 64Mi", "containers[old].resources.requests.cpu:  -> 10m"],
+        );
+        check(
+            "spec: {containers: [{name: app, resources: {limits: {memory: 128Mi, cpu: '1'}}}]}",
+            "spec: {containers: [{name: app, resources: {limits: {memory: 64Mi, cpu: '1'}}}]}",
+            &["containers[app].resources.limits.memory: 128Mi -> 64Mi"],
+        );
+    }
+
+    #[test]
+    fn probes_volumes_and_references_are_found() {
+        check(
+            "spec: {volumes: [{name: v, configMap: {name: a}}, {name: s, secret: {secretName: s1}}], containers: [{name: app, readinessProbe: {httpGet: {path: /a, port: 80}}, envFrom: [{configMapRef: {name: a}}]}]}",
+            "spec: {volumes: [{name: v, configMap: {name: b}}, {name: s, secret: {secretName: s2}}], containers: [{name: app, readinessProbe: {httpGet: {path: /b, port: 80}}, envFrom: [{configMapRef: {name: b}}, {secretRef: {name: c}}]}]}",
+            &[
+                "containers[app].envFrom: ConfigMap a -> ConfigMap b, Secret c",
+                "containers[app].readinessProbe.httpGet.path: /a -> /b",
+                "volumes[s]: Secret s1 -> Secret s2",
+                "volumes[v]: ConfigMap a -> ConfigMap b",
+            ],
+        );
+    }
+
+    #[test]
+    fn containers_that_come_and_go_are_told_by_their_image() {
+        check(
+            "spec: {containers: [{name: app, image: 'a:1'}], initContainers: [{name: wait, image: 'w:1'}]}",
+            "spec: {containers: [{name: log, image: 'l:1'}, {name: app, image: 'a:1'}]}",
+            &["containers[log]:  -> l:1", "initContainers[wait]: w:1 -> "],
+        );
+    }
+
+    #[test]
+    fn what_kubernetes_and_kubernaut_write_is_no_difference() {
+        check(
+            "{metadata: {creationTimestamp: null, labels: {app: web, pod-template-hash: a}}, spec: {containers: [{name: app}]}}",
+            "{metadata: {labels: {app: web, pod-template-hash: b}, annotations: {kubectl.kubernetes.io/restartedAt: now, kubernaut.io/changed-by: ke-1}}, spec: {containers: [{name: app}]}}",
+            &[],
+        );
+        check(
+            "{metadata: {annotations: {checksum/config: a}}, spec: {containers: [{name: app}]}}",
+            "{metadata: {annotations: {checksum/config: b}}, spec: {containers: [{name: app}]}}",
+            &["metadata.annotations[checksum/config]: a -> b"],
+        );
+    }
+
+    #[test]
+    fn another_order_of_variables_is_a_difference() {
+        check(
+            "spec: {containers: [{name: app, env: [{name: A, value: '1'}, {name: B, value: $(A)}]}]}",
+            "spec: {containers: [{name: app, env: [{name: B, value: $(A)}, {name: A, value: '1'}]}]}",
+            &["containers[app].env: A B -> B A"],
+        );
+    }
+}

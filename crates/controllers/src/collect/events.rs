@@ -37,3 +37,40 @@ fn last_seen(event: &Event) -> Option<Timestamp> {
     let first = event.event_time.as_ref().map(|time| time.0);
     series.max(last).max(first).or(event.metadata.creation_timestamp.as_ref().map(|time| time.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture() -> Vec<Event> {
+        serde_yaml_ng::from_str::<kube::core::ObjectList<Event>>(include_str!("fixtures/events.yaml")).unwrap().items
+    }
+
+    #[test]
+    fn only_events_about_the_uids_are_kept_newest_first() {
+        let events = fixture();
+        let one = events[0].involved_object.uid.clone().unwrap();
+        let records = records(&events, &[one.clone()].into());
+        let about = events.iter().filter(|event| event.involved_object.uid.as_ref() == Some(&one)).count();
+        assert_eq!(records.len(), about);
+        assert!(
+            records
+                .windows(2)
+                .all(|pair| pair[0].last_seen.as_ref().map(|at| at.0) >= pair[1].last_seen.as_ref().map(|at| at.0))
+        );
+        assert!(records[0].object.starts_with("Pod/img-") && records[0].count > 1 && records[0].type_ == "Warning");
+        assert!(super::records(&events, &BTreeSet::new()).is_empty());
+    }
+
+    #[test]
+    fn the_new_api_counts_in_its_series_and_secrets_are_redacted() {
+        let event: Event = serde_json::from_value(serde_json::json!({
+            "metadata": {}, "involvedObject": {"kind": "Pod", "name": "p", "uid": "u"}, "message": "probe sent token=c4n4ry",
+            "eventTime": "2026-11-21T05:00:00.000000Z", "series": {"count": 7, "lastObservedTime": "2026-11-21T05:10:00.000000Z"},
+        }))
+        .unwrap();
+        let records = records(&[event], &["u".to_owned()].into());
+        assert_eq!((records[0].count, records[0].message.as_str()), (7, "probe sent token=[redacted]"));
+        assert_eq!(records[0].last_seen.as_ref().map(|at| at.0.to_string()).as_deref(), Some("2026-11-21T05:10:00Z"));
+    }
+}

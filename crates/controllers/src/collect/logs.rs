@@ -54,3 +54,59 @@ fn runs(container: &ContainerState) -> &'static [bool] {
         (false, _) => &[],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kubernaut_api::evidence::Termination;
+
+    use super::*;
+
+    fn pod(name: &str, restarts: i32, state: &str) -> PodEvidence {
+        let ended = (restarts > 0).then(|| Termination { exit_code: 1, ..Termination::default() });
+        let container = ContainerState {
+            name: "app".into(),
+            restarts,
+            state: state.into(),
+            last_termination: ended,
+            ..ContainerState::default()
+        };
+        PodEvidence {
+            name: name.into(),
+            owner: Some("rs".into()),
+            containers: vec![container],
+            ..PodEvidence::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(pods: &[PodEvidence], expected: &[(&str, bool)]) {
+        let wanted = wanted(pods);
+        let wanted: Vec<_> = wanted.iter().map(|log| (log.pod.as_str(), log.previous)).collect();
+        assert_eq!(wanted, expected);
+    }
+
+    #[test]
+    fn the_run_before_comes_first_and_what_never_ran_has_no_log() {
+        check(&[pod("a", 2, "Running")], &[("a", true), ("a", false)]);
+        check(&[pod("a", 2, "Waiting")], &[("a", true)]);
+        check(&[pod("a", 2, "Terminated"), pod("b", 0, "Terminated")], &[("a", false), ("b", false)]);
+        check(&[pod("a", 0, "Waiting")], &[]);
+    }
+
+    #[test]
+    fn two_pods_of_a_kind_are_enough() {
+        let pods: Vec<_> = ["a", "b", "c"].map(|name| pod(name, 1, "Waiting")).into();
+        check(&pods, &[("a", true), ("b", true)]);
+    }
+
+    #[test]
+    fn lines_are_the_last_ones_bounded_and_free_of_secrets() {
+        let text =
+            format!("first\n\nsecond token=c4n4ry\r\n{}\n-----BEGIN RSA PRIVATE KEY-----\nc4n4ry\n", "x".repeat(600));
+        let lines = lines(&text, 3);
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0], "second token=[redacted]");
+        assert_eq!(lines[1].chars().count(), 512);
+        assert!(!lines.concat().contains("c4n4ry"));
+    }
+}

@@ -96,3 +96,74 @@ fn termination(ended: &ContainerStateTerminated) -> Termination {
         finished_at: ended.finished_at.as_ref().map(|time| MicroTime(time.0)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(yaml: &str) -> Vec<Pod> {
+        serde_yaml_ng::from_str::<kube::core::ObjectList<Pod>>(yaml).unwrap().items
+    }
+
+    #[test]
+    fn the_crashing_pod_comes_first_with_how_it_ended() {
+        let pods = evidence(&fixture(include_str!("fixtures/pods.yaml")));
+        assert_eq!(pods.len(), 2);
+        assert_eq!(
+            (pods[0].owner.as_deref(), pods[0].ready, pods[0].terminating),
+            (Some("web-5b7667fbd"), false, false)
+        );
+        let app = &pods[0].containers[0];
+        assert_eq!(
+            (app.name.as_str(), app.state.as_str(), app.image.as_str()),
+            ("app", "Terminated", "localhost/busybox:1")
+        );
+        let end = app.last_termination.as_ref().unwrap();
+        assert_eq!((end.exit_code, end.reason.as_str(), end.finished_at.is_some()), (1, "Error", true));
+        assert!(app.restarts >= 4);
+        assert_eq!((pods[1].ready, pods[1].containers[0].restarts), (true, 0));
+        assert!(pods[1].containers[0].last_termination.is_none());
+    }
+
+    #[test]
+    fn waiting_and_killed_containers_are_told_apart() {
+        let pods = evidence(&fixture(include_str!("fixtures/failing-pods.yaml")));
+        let image = pods.iter().find(|pod| pod.name.starts_with("img")).unwrap();
+        let app = &image.containers[0];
+        assert_eq!((app.state.as_str(), app.reason.as_str()), ("Waiting", "ImagePullBackOff"));
+        assert!(app.message.contains("localhost/nope:2") && app.last_termination.is_none());
+        let memory = pods.iter().find(|pod| pod.name.starts_with("oom")).unwrap();
+        let end = memory.containers[0].last_termination.as_ref().unwrap();
+        assert_eq!((end.reason.as_str(), end.exit_code), ("OOMKilled", 137));
+    }
+
+    #[test]
+    fn init_containers_come_first_and_messages_are_redacted() {
+        let pods = fixture(
+            "{apiVersion: v1, kind: List, metadata: {}, items: [{metadata: {name: p, deletionTimestamp: '2026-11-21T05:12:11Z'}, \
+             spec: {containers: [{name: app, image: 'app:1'}]}, status: {phase: Pending, \
+             containerStatuses: [{name: app, image: 'sha256:1', imageID: '', ready: false, restartCount: 0, state: {}}], \
+             initContainerStatuses: [{name: init, image: i, imageID: '', ready: false, restartCount: 1, \
+             state: {terminated: {exitCode: 3, reason: Error, message: 'password=c4n4ry'}}}]}}]}",
+        );
+        let pods = evidence(&pods);
+        let names: Vec<_> =
+            pods[0].containers.iter().map(|one| (one.name.as_str(), one.init, one.state.as_str())).collect();
+        assert_eq!(names, [("init", true, "Terminated"), ("app", false, "Waiting")]);
+        assert_eq!(pods[0].containers[1].image, "app:1");
+        assert!(pods[0].terminating && !format!("{pods:?}").contains("c4n4ry"));
+    }
+
+    #[test]
+    fn of_many_pods_the_unhealthy_are_kept() {
+        let mut pods = Vec::new();
+        let both = fixture(include_str!("fixtures/pods.yaml"));
+        for n in 0..40 {
+            let mut pod = both[usize::from(n > 1)].clone();
+            pod.metadata.name = Some(format!("p{n}"));
+            pods.insert(0, pod);
+        }
+        let kept = evidence(&pods);
+        assert_eq!((kept.len(), kept[0].name.as_str(), kept[1].name.as_str()), (20, "p0", "p1"));
+    }
+}
