@@ -147,9 +147,10 @@ impl<'a> Call<'a> {
     pub async fn list_where(
         &self,
         kind: &str,
+        selector: &kube::core::Selector,
         keep: impl Fn(&DynamicObject) -> bool,
     ) -> Result<Vec<DynamicObject>, Failure> {
-        pages(&self.api(kind), ListParams::default(), keep).await
+        pages(&self.api(kind), ListParams::default().labels_from(selector), keep).await
     }
 
     /// Lists the pods on a node, of all namespaces.

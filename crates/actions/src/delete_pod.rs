@@ -17,7 +17,7 @@ use crate::restart_pod::is_deleted;
 use crate::{changed, owner, unchanged};
 
 /// How long after the end of its grace period a pod is overdue: its node may be slow.
-const OVERDUE: Duration = Duration::from_secs(60);
+const OVERDUE: Duration = Duration::from_mins(1);
 
 pub async fn run(call: &Call<'_>, wanted: DeletePod) -> Result<ActionResult, Failure> {
     let target = &call.input.target;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use kube::core::Selector;
 use kubernaut_api::execution::{ActionResult, Effect};
 use kubernaut_api::labels::EXECUTION;
 use kubernaut_domain::catalogue::DrainNode;
@@ -104,7 +105,7 @@ async fn rehearse(call: &Call<'_>, pods: &[DynamicObject], wanted: DrainNode) ->
             Ok(()) => evicted += 1,
             Err(gone) if gone.is_gone() || gone.is_conflict() => {}
             Err(busy @ Failure::Refused { error: "TooManyRequests", .. }) => {
-                held.push(format!("{}: {busy}", name(pod)))
+                held.push(format!("{}: {busy}", name(pod)));
             }
             Err(failure) => return Err(failure),
         }
@@ -122,7 +123,7 @@ async fn refuse_last_node(call: &Call<'_>) -> Result<(), Failure> {
     let target = &call.input.target;
     let usable =
         |node: &DynamicObject| node.name_any() != target.name && !cordon_node::is_unschedulable(node) && is_ready(node);
-    if call.list_where("Node", usable).await?.is_empty() {
+    if call.list_where("Node", &Selector::default(), usable).await?.is_empty() {
         let message = format!("no node besides {target} is ready and schedulable");
         return Err(Failure::refused("LastNode", message));
     }
@@ -162,9 +163,6 @@ fn name(pod: &DynamicObject) -> String {
 
 fn some(pods: &[String]) -> String {
     let more = pods.len().saturating_sub(NAMED);
-    let mut text = pods[..pods.len() - more].join("; ");
-    if more > 0 {
-        text.push_str(&format!("; and {more} more"));
-    }
-    text
+    let named = pods[..pods.len() - more].join("; ");
+    if more > 0 { format!("{named}; and {more} more") } else { named }
 }

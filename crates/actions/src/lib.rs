@@ -15,10 +15,13 @@ mod help;
 mod rbac;
 mod remove_taint;
 mod report;
+mod restart;
 mod restart_pod;
+mod restart_service;
 mod rollback_deployment;
 mod scale_deployment;
 mod uncordon_node;
+mod update_config;
 mod update_hpa;
 mod update_resources;
 mod workload;
@@ -66,9 +69,11 @@ async fn run_until(client: Client, input: &ActInput, stop: &Stop) -> ActionResul
         "drain_node" => with(input, |parameters| drain_node::run(&call, parameters)).await,
         "remove_taint" => with(input, |parameters| remove_taint::run(&call, parameters)).await,
         "restart_pod" => with(input, |parameters| restart_pod::run(&call, parameters)).await,
+        "restart_service" => with(input, |parameters| restart_service::run(&call, parameters)).await,
         "rollback_deployment" => with(input, |parameters| rollback_deployment::run(&call, parameters)).await,
         "scale_deployment" => with(input, |parameters| scale_deployment::run(&call, parameters)).await,
         "uncordon_node" => with(input, |parameters| uncordon_node::run(&call, parameters)).await,
+        "update_config" => with(input, |parameters| update_config::run(&call, parameters)).await,
         "update_hpa" => with(input, |parameters| update_hpa::run(&call, parameters)).await,
         "update_resources" => with(input, |parameters| update_resources::run(&call, parameters)).await,
         other => Err(Failure::refused("NotImplemented", format!("this runner has no effect for {other}"))),

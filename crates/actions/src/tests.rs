@@ -15,9 +15,11 @@ use tower::service_fn;
 use super::*;
 
 mod autoscaler;
+mod config;
 mod drain;
 mod nodes;
 mod pods;
+mod restarts;
 
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
 const REPLICA_SETS: &str = "/apis/apps/v1/namespaces/shop/replicasets";
@@ -386,6 +388,7 @@ async fn every_action_of_the_catalogue_has_an_effect() {
             "update_resources" => json!({"container": "app", "cpuLimit": "1"}),
             "scale_deployment" => json!({"replicas": 5}),
             "remove_taint" => json!({"key": "a"}),
+            "update_config" => json!({"data": {"a": "1"}}),
             "update_hpa" => json!({"maxReplicas": 5}),
             _ => json!({}),
         };

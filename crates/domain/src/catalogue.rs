@@ -13,9 +13,11 @@ mod parameter;
 mod quantity;
 mod remove_taint;
 mod restart_pod;
+mod restart_service;
 mod rollback_deployment;
 mod scale_deployment;
 mod uncordon_node;
+mod update_config;
 mod update_hpa;
 mod update_resources;
 
@@ -37,6 +39,7 @@ pub use remove_taint::RemoveTaint;
 pub use restart_pod::RestartPod;
 pub use rollback_deployment::RollbackDeployment;
 pub use scale_deployment::ScaleDeployment;
+pub use update_config::UpdateConfig;
 pub use update_hpa::UpdateHpa;
 pub use update_resources::UpdateResources;
 
@@ -46,6 +49,9 @@ pub type Values = BTreeMap<String, Value>;
 /// On a changed workload, beside [`kubernaut_api::labels::CHANGED_BY`]: the state before, as JSON.
 /// Written in the same request, so that the inverse is known even if the runner never reported.
 pub const CHANGED_FROM: &str = "kubernaut.io/changed-from";
+
+/// On the pod template of a restarted workload: the KubernetesExecution that restarted it last.
+pub const RESTARTED_BY: &str = "kubernaut.io/restarted-by";
 
 /// One action: everything that is known about it without running it.
 #[derive(Debug)]
@@ -154,9 +160,11 @@ pub static ALL: &[&ActionSpec] = &[
     &drain_node::SPEC,
     &remove_taint::SPEC,
     &restart_pod::SPEC,
+    &restart_service::SPEC,
     &rollback_deployment::SPEC,
     &scale_deployment::SPEC,
     &uncordon_node::SPEC,
+    &update_config::SPEC,
     &update_hpa::SPEC,
     &update_resources::SPEC,
 ];

@@ -43,6 +43,8 @@ pub enum ParameterType {
     LabelKey,
     /// Value of a label or taint: empty, or at most 63 characters.
     LabelValue,
+    /// Keys of a ConfigMap to texts, or null: an object with at least one.
+    Settings,
 }
 
 impl ParameterType {
@@ -59,6 +61,7 @@ impl ParameterType {
             Self::OneOf(words) => format!("must be {}", words.join(" or ")),
             Self::LabelKey => "must be a key such as example.com/name".into(),
             Self::LabelValue => "must be at most 63 letters, digits, '-', '_' and '.', or empty".into(),
+            Self::Settings => "must be an object of keys (letters, digits, '-', '_', '.') to strings or null".into(),
         }
     }
 
@@ -78,6 +81,10 @@ impl ParameterType {
                 None => is_qualified(key),
             }),
             Self::LabelValue => value.as_str().is_some_and(|text| text.is_empty() || is_qualified(text)),
+            Self::Settings => value.as_object().is_some_and(|settings| {
+                !settings.is_empty()
+                    && settings.iter().all(|(key, value)| is_config_key(key) && (value.is_string() || value.is_null()))
+            }),
         }
     }
 
@@ -108,6 +115,12 @@ impl ParameterType {
                 "type": "string",
                 "maxLength": 63,
                 "pattern": r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+            }),
+            Self::Settings => json!({
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": {"maxLength": 253, "pattern": "^[-._a-zA-Z0-9]+$"},
+                "additionalProperties": {"type": ["string", "null"]},
             }),
         }
     }
@@ -158,6 +171,10 @@ fn is_qualified(text: &str) -> bool {
         && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
         && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+}
+
+fn is_config_key(text: &str) -> bool {
+    (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 fn is_label(text: &str) -> bool {

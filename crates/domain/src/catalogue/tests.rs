@@ -54,6 +54,8 @@ fn sound_steps_pass() {
         ("delete_pod", "Pod", json!({"force": true})),
         ("drain_node", "Node", json!({"deleteEmptyDirData": true, "deleteBarePods": false, "timeoutSeconds": 10})),
         ("update_hpa", "HorizontalPodAutoscaler", json!({"minReplicas": 3, "maxReplicas": 3})),
+        ("restart_service", "Service", json!({})),
+        ("update_config", "ConfigMap", json!({"data": {"app.yaml": "a: b\n", "_KEY-1": null}})),
         ("update_resources", "DaemonSet", json!({"container": "app", "memoryLimit": "1Gi", "memoryRequest": "1024Mi"})),
     ] {
         expect(action, kind, &parameters, &[]);
@@ -64,17 +66,15 @@ fn sound_steps_pass() {
 fn each_problem_names_its_field() {
     let at_least_1 = "parameters.toRevision: must be an integer ≥ 1";
     let replicas = "parameters.replicas: must be an integer from 0 to 1000";
-    let kept = "parameters.key: must not be a taint that Kubernetes keeps or that guards the control plane";
     let quantity = "parameters.memoryLimit: must be a quantity above zero, such as 256Mi or 500m";
     for (action, kind, parameters, problems) in [
         (
             "rm_rf",
             "Deployment",
             json!({}),
-            &[
-                "action: is not one of cordon_node, delete_pod, drain_node, remove_taint, restart_pod, rollback_deployment, \
-               scale_deployment, uncordon_node, update_hpa, update_resources",
-            ][..],
+            &["action: is not one of cordon_node, delete_pod, drain_node, remove_taint, restart_pod, \
+               restart_service, rollback_deployment, scale_deployment, uncordon_node, update_config, update_hpa, \
+               update_resources"][..],
         ),
         ("rollback_deployment", "StatefulSet", json!({"toRevision": 1}), &["target.kind: must be Deployment"]),
         (
@@ -135,11 +135,21 @@ fn each_problem_names_its_field() {
             json!({"container": "A$(id)", "cpuLimit": "1"}),
             &["parameters.container: must be a name of at most 63 lower-case letters, digits and '-'"],
         ),
+    ] {
+        expect(action, kind, &parameters, problems);
+    }
+}
+
+#[test]
+fn each_problem_of_nodes_and_configuration_names_its_field() {
+    let kept = "parameters.key: must not be a taint that Kubernetes keeps or that guards the control plane";
+    let settings = "parameters.data: must be an object of keys (letters, digits, '-', '_', '.') to strings or null";
+    for (action, kind, parameters, problems) in [
         (
             "cordon_node",
             "Node",
             json!({"unschedulable": true}),
-            &["parameters.unschedulable: is not a parameter of this action"],
+            &["parameters.unschedulable: is not a parameter of this action"][..],
         ),
         ("cordon_node", "Pod", json!({}), &["target.kind: must be Node"]),
         (
@@ -179,6 +189,16 @@ fn each_problem_names_its_field() {
         ),
         ("remove_taint", "Node", json!({"key": "node.kubernetes.io/not-ready"}), &[kept]),
         ("remove_taint", "Node", json!({"key": "node-role.kubernetes.io/control-plane"}), &[kept]),
+        (
+            "update_config",
+            "ConfigMap",
+            json!({"data": {"a": "x".repeat(64 * 1024)}}),
+            &["parameters.data: must not exceed 64 KiB as JSON"],
+        ),
+        ("update_config", "ConfigMap", json!({"data": {}}), &[settings]),
+        ("update_config", "ConfigMap", json!({"data": {"../a": "1"}}), &[settings]),
+        ("update_config", "ConfigMap", json!({"data": {"a": 1}}), &[settings]),
+        ("restart_service", "Deployment", json!({}), &["target.kind: must be Service"]),
     ] {
         expect(action, kind, &parameters, problems);
     }
@@ -245,6 +265,13 @@ fn the_inverse_passes_the_same_check() {
         ("drain_node", json!({"unschedulable": true}), None),
         ("update_hpa", json!({"maxReplicas": 3}), Some(("update_hpa", json!({"maxReplicas": 3})))),
         ("update_hpa", json!({}), None),
+        ("restart_service", json!({}), None),
+        (
+            "update_config",
+            json!({"data": {"a": "1", "b": null}}),
+            Some(("update_config", json!({"data": {"a": "1", "b": null}}))),
+        ),
+        ("update_config", json!({"data": {}}), None),
     ] {
         let undo = find(action).unwrap().undo(&values(&before));
         let wanted = inverse.as_ref().map(|(action, parameters)| Undo { action, parameters: values(parameters) });
@@ -259,6 +286,7 @@ fn the_inverse_passes_the_same_check() {
 fn an_action_that_promises_an_inverse_has_one() {
     let before = json!({
         "container": "app", "memoryLimit": "64Mi", "replicas": 2, "revision": 4, "unschedulable": false, "maxReplicas": 5,
+        "data": {"a": null},
     });
     let uncordoned = json!({"unschedulable": true});
     for spec in ALL {
