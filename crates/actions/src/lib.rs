@@ -8,6 +8,7 @@
 
 mod act;
 mod call;
+mod clear_cache;
 mod cordon_node;
 mod delete_pod;
 mod drain_node;
@@ -64,6 +65,7 @@ async fn run_until(client: Client, input: &ActInput, stop: &Stop) -> ActionResul
     }
     let call = Call::new(client, input, stop);
     let outcome = match input.action.as_str() {
+        "clear_cache" => with(input, |parameters| clear_cache::run(&call, parameters)).await,
         "cordon_node" => with(input, |parameters| cordon_node::run(&call, parameters)).await,
         "delete_pod" => with(input, |parameters| delete_pod::run(&call, parameters)).await,
         "drain_node" => with(input, |parameters| drain_node::run(&call, parameters)).await,

@@ -15,6 +15,7 @@ use tower::service_fn;
 use super::*;
 
 mod autoscaler;
+mod cache;
 mod config;
 mod drain;
 mod nodes;

@@ -5,6 +5,7 @@
 //! Deliberately absent: effects, defaults for parameters, and any repair of a bad parameter: what does
 //! not fit is refused with the name of the field (R4.3).
 
+mod clear_cache;
 mod cordon_node;
 mod delete_pod;
 mod drain_node;
@@ -30,6 +31,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use clear_cache::{CLEAR_CACHE, CLEAR_CACHE_PORT};
 pub use delete_pod::DeletePod;
 pub use drain_node::DrainNode;
 pub use input::{ACT_INPUT_ENV, ActInput};
@@ -155,6 +157,7 @@ impl Problem {
 
 /// Every action, by name.
 pub static ALL: &[&ActionSpec] = &[
+    &clear_cache::SPEC,
     &cordon_node::SPEC,
     &delete_pod::SPEC,
     &drain_node::SPEC,

@@ -101,7 +101,7 @@ async fn only_workloads_that_read_a_changed_key_roll_over() {
         (volume(json!({"secret": {"secretName": "settings"}})), false),
     ] {
         let workload = with_pod(spec.clone());
-        let mut script = looks(config(&json!({})), &[workload.clone()]);
+        let mut script = looks(config(&json!({})), std::slice::from_ref(&workload));
         script.extend(written(config(&json!({}))));
         if reads {
             script.extend([get(DEPLOYMENT, workload.clone()), patch(Json(200, workload))]);

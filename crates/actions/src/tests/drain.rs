@@ -109,7 +109,7 @@ async fn what_an_eviction_would_destroy_is_refused_before_the_node_is_touched() 
 async fn parameters_let_pods_go_that_would_be_lost() {
     let lost =
         pod_on("a", &json!({"/metadata/ownerReferences": [], "/spec/volumes": [{"name": "tmp", "emptyDir": {}}]}));
-    let mut script = start(&[lost.clone()]);
+    let mut script = start(std::slice::from_ref(&lost));
     script.extend([get(PODS, list_of(&[lost])), evicted("a"), get(PODS, list_of(&[]))]);
     let (result, _) = play(&drain(&json!({"deleteEmptyDirData": true, "deleteBarePods": true})), script).await;
     assert_eq!(outcome(&result), (Effect::Changed, None));

@@ -55,6 +55,7 @@ fn sound_steps_pass() {
         ("drain_node", "Node", json!({"deleteEmptyDirData": true, "deleteBarePods": false, "timeoutSeconds": 10})),
         ("update_hpa", "HorizontalPodAutoscaler", json!({"minReplicas": 3, "maxReplicas": 3})),
         ("restart_service", "Service", json!({})),
+        ("clear_cache", "Service", json!({})),
         ("update_config", "ConfigMap", json!({"data": {"app.yaml": "a: b\n", "_KEY-1": null}})),
         ("update_resources", "DaemonSet", json!({"container": "app", "memoryLimit": "1Gi", "memoryRequest": "1024Mi"})),
     ] {
@@ -72,7 +73,7 @@ fn each_problem_names_its_field() {
             "rm_rf",
             "Deployment",
             json!({}),
-            &["action: is not one of cordon_node, delete_pod, drain_node, remove_taint, restart_pod, \
+            &["action: is not one of clear_cache, cordon_node, delete_pod, drain_node, remove_taint, restart_pod, \
                restart_service, rollback_deployment, scale_deployment, uncordon_node, update_config, update_hpa, \
                update_resources"][..],
         ),
@@ -199,6 +200,12 @@ fn each_problem_of_nodes_and_configuration_names_its_field() {
         ("update_config", "ConfigMap", json!({"data": {"../a": "1"}}), &[settings]),
         ("update_config", "ConfigMap", json!({"data": {"a": 1}}), &[settings]),
         ("restart_service", "Deployment", json!({}), &["target.kind: must be Service"]),
+        (
+            "clear_cache",
+            "Service",
+            json!({"url": "http://evil.example"}),
+            &["parameters.url: is not a parameter of this action"],
+        ),
     ] {
         expect(action, kind, &parameters, problems);
     }
@@ -266,6 +273,7 @@ fn the_inverse_passes_the_same_check() {
         ("update_hpa", json!({"maxReplicas": 3}), Some(("update_hpa", json!({"maxReplicas": 3})))),
         ("update_hpa", json!({}), None),
         ("restart_service", json!({}), None),
+        ("clear_cache", json!({}), None),
         (
             "update_config",
             json!({"data": {"a": "1", "b": null}}),
