@@ -7,4 +7,4 @@ pub mod builtin;
 pub mod provider;
 
 pub use builtin::Builtin;
-pub use provider::{Provider, ProviderError, Question, citable};
+pub use provider::{Provider, ProviderError, Question};

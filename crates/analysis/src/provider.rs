@@ -1,7 +1,5 @@
 //! The seam between who asks for a diagnosis and who gives one.
 
-use std::collections::BTreeSet;
-
 use async_trait::async_trait;
 use jiff::Timestamp;
 use kubernaut_api::evidence::Evidence;
@@ -50,32 +48,4 @@ pub trait Provider: Send + Sync {
 
     /// The diagnosis for one body of evidence.
     async fn analyse(&self, question: &Question<'_>) -> Result<Diagnosis, ProviderError>;
-}
-
-/// Every object that a diagnosis may cite, as `Kind/name`: a citation of another one voids the claim (R4.2).
-pub fn citable(evidence: &Evidence) -> BTreeSet<String> {
-    let mut objects = BTreeSet::new();
-    let mut add = |kind: &str, name: &str| objects.insert(format!("{kind}/{name}"));
-    for object in evidence.owner_chain.iter().chain(evidence.workload.iter().map(|workload| &workload.object)) {
-        add(&object.kind, &object.name);
-    }
-    for revision in &evidence.revisions {
-        add(holder_kind(evidence), &revision.holder);
-    }
-    for pod in &evidence.pods {
-        add("Pod", &pod.name);
-        if let Some(node) = &pod.node {
-            add("Node", node);
-        }
-    }
-    objects.extend(evidence.events.iter().map(|event| event.object.clone()));
-    objects
-}
-
-/// Kind of the objects that hold the workload's revisions.
-pub(crate) fn holder_kind(evidence: &Evidence) -> &'static str {
-    match &evidence.workload {
-        Some(workload) if workload.object.kind != "Deployment" => "ControllerRevision",
-        _ => "ReplicaSet",
-    }
 }

@@ -1,13 +1,13 @@
 //! The builtin provider by table: evidence as YAML in, diagnosis out.
 
 use jiff::Timestamp;
-use kubernaut_analysis::{Builtin, Provider, Question, builtin, citable};
+use kubernaut_analysis::{Builtin, Provider, Question, builtin};
 use kubernaut_api::evidence::Evidence;
 use kubernaut_api::meta::TargetRef;
 use kubernaut_api::processing::Classification;
 use kubernaut_api::request::Signal;
 use kubernaut_domain::catalogue;
-use kubernaut_domain::diagnosis::{Diagnosis, Finding};
+use kubernaut_domain::diagnosis::{Diagnosis, Finding, citable};
 use serde_json::{Value, json};
 
 const NOW: &str = "2026-11-21T12:00:00Z";

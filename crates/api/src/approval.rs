@@ -31,7 +31,7 @@ use crate::meta::TargetRef;
     printcolumn(name = "Confidence", type_ = "number", json_path = ".spec.confidence"),
     printcolumn(name = "Decision", type_ = "string", json_path = ".status.decision"),
     printcolumn(name = "By", type_ = "string", json_path = ".status.decidedBy"),
-    printcolumn(name = "Expires", type_ = "date", json_path = ".spec.expiresAt"),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".spec.expiresAt"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
 )]
 #[serde(rename_all = "camelCase")]

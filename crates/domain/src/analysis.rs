@@ -11,7 +11,7 @@ use kubernaut_api::{
     AIAnalysis, AnalysisPhase, Evidence, MicroTime, RemediationApproval, RemediationApprovalSpec, TargetRef, names,
 };
 
-use crate::diagnosis::{Diagnosis, Finding};
+use crate::diagnosis::{Diagnosis, Finding, citable};
 use crate::request::child_of;
 use crate::settings::Settings;
 use crate::stage::{Next, Notice, Why, after, enter, passed};
@@ -177,8 +177,10 @@ fn propose(status: &mut AIAnalysisStatus, finding: &Finding, evidence: &Evidence
 /// catalogue refuses, a step on something else than the target or what belongs to it.
 fn problems(finding: &Finding, evidence: &Evidence, target: &TargetRef) -> Vec<String> {
     let mut problems = vec![];
+    let mut citable = citable(evidence);
+    citable.insert(format!("{}/{}", target.kind, target.name));
     for cited in &finding.evidence {
-        if !knows(evidence, target, &cited.object) {
+        if !citable.contains(&cited.object) {
             problems.push(format!("{} is cited but is not in the evidence", cited.object));
         }
     }
@@ -191,19 +193,6 @@ fn problems(finding: &Finding, evidence: &Evidence, target: &TargetRef) -> Vec<S
         }
     }
     problems
-}
-
-/// True when an object, as `Kind/name`, is the target or stands in the evidence.
-fn knows(evidence: &Evidence, target: &TargetRef, object: &str) -> bool {
-    let is = |kind: &str, name: &str| object.split_once('/') == Some((kind, name));
-    is(&target.kind, &target.name)
-        || evidence.owner_chain.iter().any(|owner| is(&owner.kind, &owner.name))
-        || evidence.pods.iter().any(|pod| is("Pod", &pod.name))
-        || evidence
-            .revisions
-            .iter()
-            .any(|revision| is("ReplicaSet", &revision.holder) || is("ControllerRevision", &revision.holder))
-        || evidence.events.iter().any(|event| event.object == object)
 }
 
 fn belongs(evidence: &Evidence, target: &TargetRef, step: &Step) -> bool {

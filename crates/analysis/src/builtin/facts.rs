@@ -5,9 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use kubernaut_api::analysis::Citation;
 use kubernaut_api::evidence::{Change, ContainerState, Evidence, PodEvidence, Revision, Workload};
 use kubernaut_api::meta::TargetRef;
+use kubernaut_domain::diagnosis::holder_kind;
 use kubernaut_domain::redact::bounded;
 
-use crate::provider::{Question, holder_kind};
+use crate::provider::Question;
 
 /// A revision is fresh, and what broke with it is its doing, for so long after it was made.
 pub const FRESH: SignedDuration = SignedDuration::from_hours(1);
