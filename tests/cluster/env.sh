@@ -14,7 +14,6 @@ export PATH="$BIN:$PATH:/usr/sbin:/sbin"
 RUN=/run/kubernaut-cluster/$(stat -L -c %i /proc/self/ns/net)
 SOCKET=$RUN/containerd/containerd.sock
 BRIDGE=kn0
-CGROUP=/kubernaut-${RUN##*/}
 
 # Raised when state made by an older version of these scripts cannot be taken over.
 FORMAT=1
@@ -72,8 +71,10 @@ watched() {
 begun_at() { # PID
   local stat
   stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
-  # The name, in brackets, may hold spaces; the tick is the 20th field after it.
+  # The name, in brackets, may hold spaces; after it come the state (a zombie has ended) and, 20th, the tick.
+  # shellcheck disable=SC2086 # fields
   set -- ${stat##*) }
+  [ "$1" != Z ] || return 1
   echo "${20}"
 }
 # The id of the recorded process NAME, if it still is that process.
