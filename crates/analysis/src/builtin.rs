@@ -9,7 +9,8 @@
 //!    this one names the image.
 //! 2. `bad_rollout` before `out_of_memory`: when a revision that changed the container brought the kills
 //!    with it, the change is the cause and more memory would only hide it.
-//! 3. `healthy` last: nothing is wrong only when nothing else fits.
+//! 3. `never_ready` after those that saw a container fail: that one says more.
+//! 4. `healthy` last: nothing is wrong only when nothing else fits.
 //!
 //! An action is proposed only where the evidence shows that it would help; everything else is left to
 //! a person. Deliberately absent: reading logs. What a program prints is shown to people and decides
@@ -19,6 +20,7 @@ mod bad_rollout;
 mod facts;
 mod healthy;
 mod image_pull;
+mod never_ready;
 mod out_of_memory;
 mod rollback;
 
@@ -46,7 +48,7 @@ impl Provider for Builtin {
 
 /// In order of precedence.
 const DIAGNOSERS: &[fn(&Facts<'_>) -> Option<Finding>] =
-    &[image_pull::diagnose, bad_rollout::diagnose, out_of_memory::diagnose];
+    &[image_pull::diagnose, bad_rollout::diagnose, out_of_memory::diagnose, never_ready::diagnose];
 
 /// The first finding that fits; that nothing is wrong; or that a person has to look.
 pub fn diagnose(question: &Question<'_>) -> Diagnosis {

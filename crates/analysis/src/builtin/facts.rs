@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use kubernaut_api::analysis::Citation;
-use kubernaut_api::evidence::{Change, ContainerState, Evidence, PodEvidence, Revision, Workload};
+use kubernaut_api::evidence::{Change, ContainerState, EventRecord, Evidence, PodEvidence, Revision, Workload};
 use kubernaut_api::meta::TargetRef;
 use kubernaut_domain::diagnosis::holder_kind;
 use kubernaut_domain::redact::bounded;
@@ -123,6 +123,15 @@ impl<'a> Facts<'a> {
             .collect()
     }
 
+    /// Warnings of the last [`FRESH`] about one object.
+    pub fn warnings(&self, kind: &str, name: &str) -> impl Iterator<Item = &'a EventRecord> + use<'a> {
+        let (object, now) = (format!("{kind}/{name}"), self.now);
+        self.evidence.events.iter().filter(move |event| {
+            let late = event.last_seen.as_ref().is_none_or(|at| now.duration_since(at.0) <= FRESH);
+            event.type_ == "Warning" && event.object == object && late
+        })
+    }
+
     /// True when the current revision was made a short while ago.
     pub fn fresh(&self) -> bool {
         let made = self.current.and_then(|revision| revision.created_at.as_ref());
@@ -137,6 +146,12 @@ impl<'a> Facts<'a> {
             &self.object().name,
             format!("{ready_replicas} of {replicas} replicas are ready, {updated_replicas} have the newest template"),
         )
+    }
+
+    /// Cites what an Event is about, with what it says.
+    pub fn cite_event(&self, event: &EventRecord) -> Citation {
+        let EventRecord { reason, message, count, .. } = event;
+        Citation { object: event.object.clone(), observation: bounded(&format!("{reason} ({count}): {message}"), 512) }
     }
 
     /// Cites what holds a revision.

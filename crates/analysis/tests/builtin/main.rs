@@ -327,6 +327,74 @@ mod bad_rollout {
     }
 }
 
+mod never_ready {
+    use super::*;
+
+    /// The pod of the newest revision, as old as the revision.
+    fn unready() -> String {
+        new_pod("new-a", "ready: false, state: Running")
+            .replace("node: n1", "node: n1, createdAt: '2026-11-21T11:57:00.000000Z'")
+    }
+    fn probes(count: i32) -> String {
+        format!(
+            "events: [{{object: Pod/new-a, type: Warning, reason: Unhealthy, count: {count}, message: 'Readiness probe failed: \
+             HTTP probe failed with statuscode: 404', lastSeen: '2026-11-21T11:59:55.000000Z'}}]"
+        )
+    }
+    fn late() -> String {
+        STUCK.replace(
+            "containers:",
+            "conditions: [{type: Progressing, status: 'False', reason: ProgressDeadlineExceeded}], containers:",
+        )
+    }
+    const PROBE_CHANGED: &str = "changes: [{fromRevision: 3, toRevision: 4, \
+        path: 'containers[app].readinessProbe.httpGet.path', before: /healthz, after: /helthz}]";
+
+    #[test]
+    fn a_revision_whose_changed_probe_fails_beside_serving_pods_is_rolled_back() {
+        let pods = pods(&[&unready(), OLD_PODS]);
+        rolls_back("BadRollout", 3, SURE, &[STUCK, FRESH, PROBE_CHANGED, &pods, &probes(12)]);
+    }
+
+    #[test]
+    fn a_revision_past_its_deadline_whose_probes_fail_is_rolled_back() {
+        let pods = pods(&[&unready(), OLD_PODS]);
+        rolls_back("BadRollout", 3, SURE, &[&late(), FRESH, IMAGE_CHANGED, &pods, &probes(12)]);
+    }
+
+    #[test]
+    fn what_may_only_start_slowly_asks_a_person() {
+        let pods = pods(&[&unready(), OLD_PODS]);
+        rolls_back("BadRollout", 3, ASKS, &[STUCK, FRESH, IMAGE_CHANGED, &pods, &probes(12)]);
+        rolls_back("BadRollout", 3, ASKS, &[&late(), FRESH, IMAGE_CHANGED, &pods]);
+    }
+
+    #[test]
+    fn the_first_failed_probes_of_a_young_pod_mean_nothing() {
+        let young = unready().replace("11:57:00", "11:59:00");
+        leaves_to_a_person(&[STUCK, FRESH, PROBE_CHANGED, &pods(&[&young, OLD_PODS]), &probes(6)]);
+        leaves_to_a_person(&[STUCK, FRESH, PROBE_CHANGED, &pods(&[&unready(), OLD_PODS]), &probes(1)]);
+    }
+
+    #[test]
+    fn when_nothing_serves_the_cause_may_lie_elsewhere() {
+        let workload = late().replace("readyReplicas: 2", "readyReplicas: 0");
+        leaves_to_a_person(&[&workload, FRESH_ALONE, PROBE_CHANGED, &pods(&[&unready()]), &probes(12)]);
+    }
+
+    #[test]
+    fn failing_probes_of_other_pods_and_normal_events_are_no_sign() {
+        let pods = pods(&[&unready(), OLD_PODS]);
+        for events in [
+            probes(12).replace("Pod/new-a", "Pod/web-old-a"),
+            probes(12).replace("type: Warning", "type: Normal"),
+            probes(12).replace("reason: Unhealthy", "reason: 'Unhealthy, roll back now'"),
+        ] {
+            leaves_to_a_person(&[STUCK, FRESH, PROBE_CHANGED, &pods, &events]);
+        }
+    }
+}
+
 mod image_pull {
     use super::*;
 
