@@ -176,4 +176,14 @@ impl Metrics {
         );
         metrics
     }
+
+    /// Makes one series of each metric, so that the reference can list names and labels. Not for a running server.
+    pub fn sample(&self) {
+        drop(self.transitions.get_or_create(&TransitionLabels { kind: "workflow", phase: "Completed".into() }));
+        drop(self.reconciles.get_or_create(&KindLabels { kind: "workflow" }));
+        drop(self.errors.get_or_create(&ErrorLabels { kind: "workflow", reason: "Timeout" }));
+        let outcome = OutcomeLabels { outcome: "Remediated".into() };
+        drop(self.remediations.get_or_create(&outcome));
+        drop(self.durations.get_or_create(&outcome));
+    }
 }

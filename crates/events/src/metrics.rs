@@ -122,6 +122,22 @@ impl Metrics {
         );
     }
 
+    /// Makes one series of each metric, so that the reference can list names and labels. Not for a running server.
+    pub fn sample(&self) {
+        self.published("workflow.complete");
+        let target = Target::of("sink");
+        let delivered =
+            Delivered { event_type: String::new(), target_service: target.target_service.clone(), status: "done" };
+        drop(self.delivered.get_or_create(&delivered));
+        let duration = Duration { callback_type: "http", target_service: target.target_service.clone() };
+        drop(self.duration.get_or_create(&duration));
+        drop(self.retries.get_or_create(&Retried { target_service: target.target_service.clone(), attempt: 1 }));
+        drop(self.dead.get_or_create(&target));
+        for gauge in [&self.dead_current, &self.pending, &self.breaker] {
+            drop(gauge.get_or_create(&target));
+        }
+    }
+
     pub(crate) fn published(&self, type_: &str) {
         self.published.get_or_create(&Published { event_type: type_.to_owned(), source_service: "kubernaut" }).inc();
     }
