@@ -50,11 +50,11 @@ pub async fn run(call: &Call<'_>, wanted: DrainNode) -> Result<ActionResult, Fai
     }
     let mut evicted = 0;
     loop {
-        let left = round(call, wanted, &mut evicted).await;
+        let left = round(call, wanted, deadline, &mut evicted).await;
         if left.is_empty() {
             break;
         }
-        if call.is_stopping() || Instant::now() >= deadline {
+        if call.is_stopping() || Instant::now() + PAUSE > deadline {
             let why = if call.is_stopping() { "was terminated" } else { "time is up" };
             let message = format!("cordoned {target} and evicted {evicted} pods, then {why}; left: {}", some(&left));
             return Ok(incomplete(message, before));
@@ -67,8 +67,8 @@ pub async fn run(call: &Call<'_>, wanted: DrainNode) -> Result<ActionResult, Fai
     })
 }
 
-/// Evicts what is there now, and says what is still left and why.
-async fn round(call: &Call<'_>, wanted: DrainNode, evicted: &mut u32) -> Vec<String> {
+/// Evicts what is there now, and says what is still left and why. Behind the deadline it only looks.
+async fn round(call: &Call<'_>, wanted: DrainNode, deadline: Instant, evicted: &mut u32) -> Vec<String> {
     let pods = match call.pods_on(&call.input.target.name).await {
         Ok(pods) => pods,
         Err(failure) => return vec![format!("pods could not be listed: {failure}")],
@@ -79,6 +79,8 @@ async fn round(call: &Call<'_>, wanted: DrainNode, evicted: &mut u32) -> Vec<Str
             left.push(format!("{} is ending", name(pod)));
         } else if let Some(refusal) = refusal(pod, wanted) {
             left.push(refusal);
+        } else if Instant::now() >= deadline {
+            left.push(format!("{} was not asked for in time", name(pod)));
         } else {
             match evict(call, pod).await {
                 Ok(()) => {

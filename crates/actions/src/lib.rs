@@ -1,7 +1,8 @@
 //! The effects of the catalogue: what `kubernaut act` does to a workload, once, from inside a Job.
 //!
 //! Each action is one file that reads the same: look at the target, refuse or find nothing to do,
-//! write once, describe. Writes are absolute, carry the `resourceVersion` or uid they were decided on, and
+//! write once, describe. Those that change more than one object (drain_node, restart_service, update_config) refuse
+//! before the first write, and say by `Unknown` and `Incomplete` when only a part was done. Writes are absolute, carry the `resourceVersion` or uid they were decided on, and
 //! mark the target with the execution's name, so that a second run of the same execution changes nothing
 //! (design.md, invariant 5). Deliberately absent: choosing an action, undoing one, and verifying health;
 //! the controllers do that.

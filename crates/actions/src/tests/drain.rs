@@ -128,8 +128,8 @@ async fn what_cannot_be_evicted_in_time_is_reported_and_can_be_undone() {
     for answer in [|| failure(429, "budget"), || failure(403, "Forbidden"), || failure(500, "InternalError")] {
         let pods = [pod_on("a", &json!({}))];
         let mut script = start(&pods);
-        // 10 s are four rounds, 3 s apart, and one more at or behind the end.
-        for _ in 0..5 {
+        // 10 s are four rounds, 3 s apart.
+        for _ in 0..4 {
             script.extend([get(PODS, list_of(&pods)), eviction("a", answer())]);
         }
         let (result, _) = play(&drain(&json!({"timeoutSeconds": 10})), script).await;
@@ -200,4 +200,27 @@ async fn a_list_is_read_to_its_last_page() {
     let (result, seen) = play(&drain(&json!({})), script).await;
     assert!(result.message.contains("shop/bare") && result.message.contains("shop/bear"), "{}", result.message);
     assert!(seen[3].query.contains("continue=more"), "{}", seen[3].query);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_is_terminated_begins_no_eviction_and_says_what_is_left() {
+    let stop = Arc::new(Stop::default());
+    let asked = stop.clone();
+    let service = service_fn(move |request: http::Request<Body>| {
+        let body = match (request.method().as_str(), request.uri().path()) {
+            ("GET", NODES) => nodes(&json!({}), "True"),
+            ("GET", PODS) => list_of(&[pod_on("a", &json!({})), pod_on("b", &json!({}))]),
+            ("GET" | "PATCH", NODE) => node(&json!({}), &json!({})),
+            ("POST", path) => {
+                assert!(path.contains("/pods/a/"), "{path} after the end was asked for");
+                asked.request();
+                json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+            }
+            other => unreachable!("{other:?}"),
+        };
+        async move { Ok::<_, Infallible>(http::Response::new(Body::from(serde_json::to_vec(&body).unwrap()))) }
+    });
+    let result = run_until(Client::new(service, "default"), &drain(&json!({})), &stop).await;
+    assert_eq!(outcome(&result), (Effect::Unknown, Some("Incomplete")));
+    assert!(result.message.contains("evicted 1 pods, then was terminated; left: shop/a is ending; shop/b: "));
 }
