@@ -39,6 +39,7 @@ pub struct Ctx {
     pub(crate) targets: Targets,
     recorder: Recorder,
     failures: Mutex<HashMap<String, u32>>,
+    superseded: Mutex<HashMap<String, String>>,
 }
 
 impl Ctx {
@@ -58,6 +59,7 @@ impl Ctx {
             rehearsals: Rehearsals::default(),
             targets: Targets::new(client.clone()),
             failures: Mutex::default(),
+            superseded: Mutex::default(),
             client,
             namespace,
             settings,
@@ -100,6 +102,22 @@ impl Ctx {
         let count = failures.entry(key.to_owned()).or_insert(0);
         *count = count.saturating_add(1);
         *count
+    }
+
+    /// Remembers which version of an object our own write has replaced.
+    pub(crate) fn replaced(&self, key: String, version: String) {
+        let mut superseded = self.superseded.lock().unwrap_or_else(PoisonError::into_inner);
+        // Bounded: forgetting only costs a write that the API server refuses.
+        if superseded.len() > 10_000 {
+            superseded.clear();
+        }
+        superseded.insert(key, version);
+    }
+
+    /// True when the cache still holds the version that our own write has replaced.
+    pub(crate) fn is_replaced(&self, key: &str, version: Option<&str>) -> bool {
+        let superseded = self.superseded.lock().unwrap_or_else(PoisonError::into_inner);
+        version.is_some() && superseded.get(key).map(String::as_str) == version
     }
 
     pub(crate) fn succeeded(&self, key: &str) {

@@ -76,11 +76,15 @@ async fn reconcile<S: Stage>(object: Arc<Guarded<S::Kind>>, ctx: Arc<Ctx>) -> Re
     if object.meta().deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
+    if ctx.is_replaced(&key::<S::Kind>(object.meta().name.as_deref()), object.meta().resource_version.as_deref()) {
+        // A child's watch was quicker than our own: what we wrote is on its way here.
+        return Ok(Action::await_change());
+    }
     let started = Instant::now();
     let result = S::reconcile(&ctx, object).await;
     ctx.metrics.reconciles.get_or_create(&KindLabels { kind: S::Kind::NOUN }).observe(started.elapsed().as_secs_f64());
     let next = result?;
-    ctx.succeeded(&key::<S>(object.meta().name.as_deref()));
+    ctx.succeeded(&key::<S::Kind>(object.meta().name.as_deref()));
     Ok(match next {
         Next::OnChange => Action::await_change(),
         Next::At(time) => {
@@ -90,8 +94,8 @@ async fn reconcile<S: Stage>(object: Arc<Guarded<S::Kind>>, ctx: Arc<Ctx>) -> Re
     })
 }
 
-fn key<S: Stage>(name: Option<&str>) -> String {
-    format!("{}/{}", S::Kind::NOUN, name.unwrap_or_default())
+fn key<K: Staged>(name: Option<&str>) -> String {
+    format!("{}/{}", K::NOUN, name.unwrap_or_default())
 }
 
 /// Waits longer after each failure in a row: 0.2 s, 0.4 s, … 60 s. A conflict is no failure: somebody
@@ -104,7 +108,7 @@ fn back_off<S: Stage>(object: Arc<Guarded<S::Kind>>, error: &Error, ctx: Arc<Ctx
         tracing::debug!(kind = S::Kind::NOUN, name, %error, "decided on an older object, looking again");
         return Action::requeue(Duration::from_millis(50));
     }
-    let failures = ctx.failed(&key::<S>(Some(&name)));
+    let failures = ctx.failed(&key::<S::Kind>(Some(&name)));
     let wait = Duration::from_millis(100) * 2u32.saturating_pow(failures.min(10));
     tracing::warn!(kind = S::Kind::NOUN, name, %error, failures, "not reconciled, trying again");
     Action::requeue(wait.min(Duration::from_mins(1)))
@@ -165,6 +169,9 @@ where
 {
     if !calls::write_status(ctx, object, status).await? {
         return Ok(false);
+    }
+    if let Some(version) = object.resource_version() {
+        ctx.replaced(key::<K>(object.meta().name.as_deref()), version);
     }
     for transition in transitions.iter().skip(object.transitions().len()) {
         ctx.metrics.transitions.get_or_create(&TransitionLabels { kind: K::NOUN, phase: transition.to.clone() }).inc();
