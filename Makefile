@@ -25,7 +25,7 @@ cluster-up: ## Start the local Kubernetes (builds it the first time)
 	@tests/cluster/up
 cluster-down: ## Stop the local Kubernetes; its state stays
 	@tests/cluster/down
-bench: ## Measure what docs/performance.md states
-	@cargo bench --workspace
+bench: install ## Measure what docs/performance.md states (RUNS=20)
+	@cargo bench -p kubernaut-tests --bench remediation
 clean: ## Remove the cluster and everything that was built
 	@tests/cluster/down --purge && rm -rf .local target
