@@ -1,10 +1,14 @@
 //! What was found in the cluster about a target: bounded, redacted, and the only thing a diagnosis may cite.
 
+mod objects;
+mod surroundings;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::meta::TargetRef;
+pub use surroundings::{Autoscaler, Budget, Claim, Dependency, Metric, Node, Quota, QuotaAmount, Reference};
 
 /// Evidence about one target, at one time. At most 64 KiB as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +44,33 @@ pub struct Evidence {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub events: Vec<EventRecord>,
+    /// Autoscalers of the workload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub autoscalers: Vec<Autoscaler>,
+    /// Nodes of the target's pods, those in trouble first; or the target itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    pub nodes: Vec<Node>,
+    /// How many other nodes are ready and take pods; looked up only when one of `nodes` is in trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_nodes_ready: Option<i32>,
+    /// PersistentVolumeClaims of the pods that are not bound, or are missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub claims: Vec<Claim>,
+    /// Quotas of the namespace of which an amount is used up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub quotas: Vec<Quota>,
+    /// PodDisruptionBudgets over the target's pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub budgets: Vec<Budget>,
+    /// Services that the target's containers name, the broken ones first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    pub dependencies: Vec<Dependency>,
     /// True when something was left out to stay within the bound.
     #[serde(default, skip_serializing_if = "crate::request::is_false")]
     pub truncated: bool,
@@ -85,6 +116,14 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub containers: Vec<ContainerSpec>,
+    /// ConfigMaps, Secrets and PersistentVolumeClaims that the current template names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub references: Vec<Reference>,
+    /// Name of the ServiceAccount of its pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub service_account: Option<String>,
 }
 
 /// One condition of a workload.
@@ -210,6 +249,18 @@ pub struct PodEvidence {
     /// When it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<MicroTime>,
+    /// Why the scheduler found no node for it; absent when it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub unschedulable: Option<String>,
+    /// Why it ended as a whole, such as Evicted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 128))]
+    pub reason: String,
+    /// Name of the ControllerRevision that it was made from, where that is what ties it to a revision's `holder`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub revision: Option<String>,
     /// States of its containers, init containers first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]

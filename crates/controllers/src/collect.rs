@@ -10,6 +10,7 @@ mod events;
 mod logs;
 mod pods;
 mod read;
+mod references;
 mod revisions;
 #[cfg(test)]
 mod tests;

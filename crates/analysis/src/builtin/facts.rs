@@ -148,12 +148,6 @@ impl<'a> Facts<'a> {
         )
     }
 
-    /// Cites what an Event is about, with what it says.
-    pub fn cite_event(&self, event: &EventRecord) -> Citation {
-        let EventRecord { reason, message, count, .. } = event;
-        Citation { object: event.object.clone(), observation: bounded(&format!("{reason} ({count}): {message}"), 512) }
-    }
-
     /// Cites what holds a revision.
     pub fn cite_revision(&self, revision: &Revision, observation: String) -> Citation {
         cite(holder_kind(self.evidence), &revision.holder, observation)
@@ -211,6 +205,12 @@ pub fn ends(failing: &[Failing<'_>]) -> i32 {
 /// Cites an object of the evidence.
 pub fn cite(kind: &str, name: &str, observation: impl AsRef<str>) -> Citation {
     Citation { object: format!("{kind}/{name}"), observation: bounded(observation.as_ref(), 512) }
+}
+
+/// Cites what an Event is about, with what it says.
+pub fn cite_event(event: &EventRecord) -> Citation {
+    let EventRecord { reason, message, count, .. } = event;
+    Citation { object: event.object.clone(), observation: bounded(&format!("{reason} ({count}): {message}"), 512) }
 }
 
 fn described(change: &Change) -> String {

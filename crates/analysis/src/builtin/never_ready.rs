@@ -20,7 +20,7 @@ use jiff::SignedDuration;
 use kubernaut_api::evidence::{EventRecord, PodEvidence};
 use kubernaut_domain::diagnosis::Finding;
 
-use super::facts::{Facts, cite};
+use super::facts::{Facts, cite, cite_event};
 use super::{rollback, signal};
 
 /// A pod has so long to become ready.
@@ -45,7 +45,7 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
     let why = if probed.is_some() { "its probes fail" } else { "the rollout exceeded its deadline" };
     let mut evidence = vec![facts.cite_changes(current)];
     evidence.push(match probed {
-        Some(event) => facts.cite_event(event),
+        Some(event) => cite_event(event),
         None => cite("Pod", &first.name, "runs without a failure and is not ready"),
     });
     let serving = format!("revision {to} has {} ready replicas", rollback.to.ready_replicas);

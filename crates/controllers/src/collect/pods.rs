@@ -1,9 +1,14 @@
 //! Pods as evidence: the unhealthy first, with how each container is and how it ended last.
 
-use k8s_openapi::api::core::v1::{ContainerState as KubeState, ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{
+    ContainerState as KubeState, ContainerStateTerminated, ContainerStatus, Pod, PodCondition,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kubernaut_api::evidence::{ContainerState, PodEvidence, Termination};
 use kubernaut_domain::redact::{bounded, redact};
+
+/// On pods of a StatefulSet or DaemonSet: the name of the ControllerRevision they were made from, or its hash.
+const REVISION: &str = "controller-revision-hash";
 
 /// Pods, the unhealthy first and of those the newest first; at most 20.
 pub fn evidence(pods: &[Pod]) -> Vec<PodEvidence> {
@@ -47,9 +52,22 @@ fn pod(pod: &Pod) -> PodEvidence {
         ready: is_ready(pod),
         terminating: pod.metadata.deletion_timestamp.is_some(),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        unschedulable: unschedulable(pod),
+        reason: bounded(status.and_then(|status| status.reason.as_deref()).unwrap_or_default(), 128),
+        revision: pod.metadata.labels.as_ref().and_then(|labels| labels.get(REVISION).cloned()),
         created_at: pod.metadata.creation_timestamp.as_ref().map(|time| MicroTime(time.0)),
         containers: begun.chain(main.iter().map(|status| container(pod, status, false))).take(20).collect(),
     }
+}
+
+/// What the scheduler says in the pod's own status: others cannot write it there, as they can Events.
+fn unschedulable(pod: &Pod) -> Option<String> {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let refused = |one: &&PodCondition| one.type_ == "PodScheduled" && one.status == "False";
+    let condition = conditions.iter().find(refused)?;
+    // A pod that waits for a gate is not for the scheduler yet.
+    let reason = condition.reason.as_deref().filter(|reason| *reason == "Unschedulable")?;
+    Some(bounded(&redact(condition.message.as_deref().unwrap_or(reason)), 512))
 }
 
 fn container(pod: &Pod, status: &ContainerStatus, init: bool) -> ContainerState {

@@ -31,7 +31,7 @@ pub fn workload_facts(deployment: &Deployment) -> Workload {
             .map(|c| condition(&c.type_, &c.status, c.reason, c.message))
             .take(16)
             .collect(),
-        containers: spec.and_then(|spec| spec.template.spec.as_ref()).map(containers).unwrap_or_default(),
+        ..template_facts(spec.and_then(|spec| spec.template.spec.as_ref()))
     }
 }
 
@@ -54,8 +54,7 @@ pub fn stateful_set_facts(object: &StatefulSet) -> Workload {
             .map(|c| condition(&c.type_, &c.status, c.reason, c.message))
             .take(16)
             .collect(),
-        containers: spec.and_then(|spec| spec.template.spec.as_ref()).map(containers).unwrap_or_default(),
-        ..Workload::default()
+        ..template_facts(spec.and_then(|spec| spec.template.spec.as_ref()))
     }
 }
 
@@ -72,8 +71,7 @@ pub fn daemon_set_facts(object: &DaemonSet) -> Workload {
         available_replicas: status.number_available.unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
         observed_generation: status.observed_generation.unwrap_or_default(),
-        containers: template.map(containers).unwrap_or_default(),
-        ..Workload::default()
+        ..template_facts(template)
     }
 }
 
@@ -87,8 +85,7 @@ pub fn pod_facts(pod: &Pod) -> Workload {
         updated_replicas: 1,
         ready_replicas: ready,
         available_replicas: ready,
-        containers: pod.spec.as_ref().map(containers).unwrap_or_default(),
-        ..Workload::default()
+        ..template_facts(pod.spec.as_ref())
     }
 }
 
@@ -97,7 +94,17 @@ pub fn revision(metadata: &ObjectMeta) -> Option<i64> {
     metadata.annotations.as_ref()?.get(REVISION)?.parse().ok()
 }
 
-fn reference(api_version: &str, kind: &str, metadata: &ObjectMeta) -> TargetRef {
+/// What the template says.
+fn template_facts(spec: Option<&PodSpec>) -> Workload {
+    Workload {
+        containers: spec.map(containers).unwrap_or_default(),
+        references: spec.map(super::references::references).unwrap_or_default(),
+        service_account: spec.and_then(|spec| spec.service_account_name.clone()),
+        ..Workload::default()
+    }
+}
+
+pub fn reference(api_version: &str, kind: &str, metadata: &ObjectMeta) -> TargetRef {
     TargetRef {
         api_version: api_version.into(),
         kind: kind.into(),
@@ -107,7 +114,7 @@ fn reference(api_version: &str, kind: &str, metadata: &ObjectMeta) -> TargetRef 
     }
 }
 
-fn condition(type_: &str, status: &str, reason: Option<String>, message: Option<String>) -> ObservedCondition {
+pub fn condition(type_: &str, status: &str, reason: Option<String>, message: Option<String>) -> ObservedCondition {
     ObservedCondition {
         type_: bounded(type_, 64),
         status: bounded(status, 16),
