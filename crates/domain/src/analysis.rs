@@ -161,7 +161,7 @@ fn propose(status: &mut AIAnalysisStatus, finding: &Finding, evidence: &Evidence
         let message = format!("confidence {confidence:.2} is below {:.2}: {}", settings.reject_below, finding.summary);
         enter(status, AnalysisPhase::Rejected, now, Why::new("LowConfidence", message));
     } else if confidence > settings.approve_above && risk < Risk::High {
-        let message = format!("confidence {confidence:.2}: {}", finding.summary);
+        let message = format!("confidence {confidence:.2}, risk {risk:?}: the plan may run by itself");
         enter(status, AnalysisPhase::Completed, now, Why::new(finding.cause.clone(), message));
     } else {
         let name = names::approval(&seen.analysis.spec.request);

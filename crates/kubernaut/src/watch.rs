@@ -16,6 +16,8 @@ use kubernaut_api::{
     WorkflowExecution,
 };
 
+use kubernaut_events::types;
+
 use crate::lines::{Line, elapsed};
 
 /// What to follow.
@@ -34,15 +36,20 @@ pub struct Options {
     pub timeout: u64,
 }
 
-/// What a watch brings: an object of one kind with everything that has happened to it.
+/// What a watch brings.
+enum News {
+    /// An object of one kind with everything that has happened to it.
+    Seen(Sighting),
+    /// All objects of a kind that were there already have been brought.
+    Listed,
+}
+
 struct Sighting {
     noun: &'static str,
     name: String,
     request: String,
     target_namespace: Option<String>,
     transitions: Vec<Transition>,
-    /// True when it was there before the watch began.
-    before: bool,
     ended: bool,
     outcome: Option<String>,
 }
@@ -58,50 +65,84 @@ pub async fn run(client: Client, options: &Options) -> anyhow::Result<()> {
 }
 
 async fn follow(client: Client, options: &Options) -> anyhow::Result<()> {
-    let mut sightings = select_all([
+    let streams = [
         stream::<RemediationRequest>(&client, &options.namespace),
         stream::<RemediationProcessing>(&client, &options.namespace),
         stream::<AIAnalysis>(&client, &options.namespace),
         stream::<WorkflowExecution>(&client, &options.namespace),
         stream::<KubernetesExecution>(&client, &options.namespace),
-    ]);
-    let mut followed = options.request.clone();
-    let mut old = BTreeSet::new();
-    let mut printed: BTreeMap<(&'static str, String), u32> = BTreeMap::new();
+    ];
+    let mut unlisted = streams.len();
+    let mut news = select_all(streams);
+    let mut followed = Followed { request: options.request.clone(), ..Followed::default() };
+    // What came before its request was chosen; first all that was there when the watch began.
     let mut waiting: Vec<Sighting> = vec![];
-    let mut start: Option<Timestamp> = None;
-    while let Some(sighting) = sightings.next().await {
-        let sighting = sighting?;
-        if sighting.noun == RemediationRequest::NOUN && followed.is_none() {
-            if sighting.before && sighting.ended {
-                old.insert(sighting.name.clone());
+    let mut old = BTreeSet::new();
+    while let Some(item) = news.next().await {
+        match item? {
+            News::Seen(sighting) => {
+                if unlisted > 0 && sighting.noun == RemediationRequest::NOUN && sighting.ended {
+                    old.insert(sighting.name.clone());
+                }
+                waiting.push(sighting);
             }
-            let wanted = options.target_namespace.is_none() || options.target_namespace == sighting.target_namespace;
-            if wanted && !old.contains(&sighting.name) {
-                followed = Some(sighting.name.clone());
-            }
+            // Taken up again after an interruption, a watch lists once more.
+            News::Listed => unlisted = unlisted.saturating_sub(1),
         }
-        waiting.push(sighting);
-        let Some(request) = followed.clone() else { continue };
-        let ready: Vec<_> = waiting.drain(..).filter(|sighting| sighting.request == request).collect();
-        for sighting in ready {
-            let last = printed.entry((sighting.noun, sighting.name.clone())).or_default();
-            for transition in sighting.transitions.iter().filter(|transition| transition.seq > *last) {
-                let start = *start.get_or_insert(transition.at.0);
-                anstream::println!("{}", line(sighting.noun, transition).render(start));
-            }
-            *last = sighting.transitions.last().map_or(*last, |transition| transition.seq.max(*last));
-            if sighting.noun == RemediationRequest::NOUN && sighting.ended {
-                return finish(&sighting, start);
-            }
+        if unlisted > 0 {
+            continue;
+        }
+        if followed.request.is_none() {
+            let wanted = |sighting: &&Sighting| {
+                let namespace = options.target_namespace.as_ref();
+                sighting.noun == RemediationRequest::NOUN
+                    && !old.contains(&sighting.name)
+                    && namespace.is_none_or(|namespace| Some(namespace) == sighting.target_namespace.as_ref())
+            };
+            followed.request = waiting.iter().find(wanted).map(|sighting| sighting.name.clone());
+        }
+        if let Some(end) = followed.print(&mut waiting) {
+            return finish(&end, followed.start);
         }
     }
     bail!("the watch ended")
 }
 
+/// The request that is followed, and what of it has been printed.
+#[derive(Default)]
+struct Followed {
+    request: Option<String>,
+    printed: BTreeMap<(&'static str, String), u32>,
+    start: Option<Timestamp>,
+}
+
+impl Followed {
+    /// Prints what is new about the followed request, in the order in which it happened; the request once
+    /// it has ended. Takes everything else away, once it is known what is followed.
+    fn print(&mut self, waiting: &mut Vec<Sighting>) -> Option<Sighting> {
+        let request = self.request.clone()?;
+        let mut sightings: Vec<_> = waiting.drain(..).filter(|sighting| sighting.request == request).collect();
+        let mut lines = vec![];
+        for sighting in &sightings {
+            let last = self.printed.entry((sighting.noun, sighting.name.clone())).or_default();
+            let new = sighting.transitions.iter().filter(|transition| transition.seq > *last);
+            lines.extend(new.map(|transition| (transition.seq, line(sighting.noun, transition))));
+            *last = sighting.transitions.last().map_or(*last, |transition| transition.seq.max(*last));
+        }
+        lines.sort_by_key(|(seq, line)| (line.at, types::rank(&line.noun), *seq));
+        for (_, line) in &lines {
+            anstream::println!("{}", line.render(*self.start.get_or_insert(line.at)));
+        }
+        let end = sightings.iter().position(|sighting| sighting.noun == RemediationRequest::NOUN && sighting.ended)?;
+        Some(sightings.swap_remove(end))
+    }
+}
+
 fn finish(request: &Sighting, start: Option<Timestamp>) -> anyhow::Result<()> {
     let last = request.transitions.last().context("a request that ended has a transition")?;
-    let took = start.map_or_else(String::new, |start| format!(" after {}", elapsed(last.at.0.duration_since(start))));
+    let took = start.map_or_else(String::new, |start| {
+        format!(" after {}", elapsed(last.at.0.duration_since(start)).trim_start_matches('+'))
+    });
     let outcome = request.outcome.as_deref().map_or_else(String::new, |outcome| format!(", {outcome}"));
     anstream::println!("\n{} ended: {}{outcome}{took}", request.name, last.to);
     if last.to == "Completed" { Ok(()) } else { bail!("{}: {}", last.reason, last.message) }
@@ -118,7 +159,7 @@ pub fn line(noun: &str, transition: &Transition) -> Line {
     }
 }
 
-fn stream<K>(client: &Client, namespace: &str) -> BoxStream<'static, anyhow::Result<Sighting>>
+fn stream<K>(client: &Client, namespace: &str) -> BoxStream<'static, anyhow::Result<News>>
 where
     K: Staged
         + Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -134,9 +175,9 @@ where
         .default_backoff()
         .filter_map(|event| async {
             match event {
-                Ok(Event::InitApply(object)) => Some(Ok(sighting(&object, true))),
-                Ok(Event::Apply(object)) => Some(Ok(sighting(&object, false))),
-                Ok(Event::Init | Event::InitDone | Event::Delete(_)) => None,
+                Ok(Event::InitApply(object) | Event::Apply(object)) => Some(Ok(News::Seen(sighting(&object)))),
+                Ok(Event::InitDone) => Some(Ok(News::Listed)),
+                Ok(Event::Init | Event::Delete(_)) => None,
                 // A watch that is cut is taken up again; one that is refused never works.
                 Err(watcher::Error::InitialListFailed(error)) => {
                     Some(Err(anyhow::Error::new(error).context(format!("list {}", K::plural(&())))))
@@ -150,7 +191,7 @@ where
         .boxed()
 }
 
-fn sighting<K: Staged + Resource<DynamicType = ()> + serde::Serialize>(object: &K, before: bool) -> Sighting {
+fn sighting<K: Staged + Resource<DynamicType = ()> + serde::Serialize>(object: &K) -> Sighting {
     let outcome = serde_json::to_value(object).ok();
     Sighting {
         noun: K::NOUN,
@@ -158,7 +199,6 @@ fn sighting<K: Staged + Resource<DynamicType = ()> + serde::Serialize>(object: &
         request: object.request_name(),
         target_namespace: object.target().and_then(|target| target.namespace.clone()),
         transitions: object.transitions().to_vec(),
-        before,
         ended: object.phase().is_some_and(Phase::is_terminal),
         outcome: outcome
             .as_ref()
