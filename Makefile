@@ -26,6 +26,6 @@ cluster-up: ## Start the local Kubernetes (builds it the first time)
 cluster-down: ## Stop the local Kubernetes; its state stays
 	@tests/cluster/down
 bench: install ## Measure what docs/performance.md states (RUNS=20)
-	@cargo bench -p kubernaut-tests --bench remediation
+	@cargo bench -p kubernaut-tests --profile dev --bench remediation
 clean: ## Remove the cluster and everything that was built
 	@tests/cluster/down --purge && rm -rf .local target
