@@ -28,7 +28,7 @@ async fn active_alerts(client: &Client, namespace: &str) -> Result<Vec<String>> 
 
 #[tokio::test]
 async fn a_broken_release_is_noticed_by_prometheus_and_healed_and_the_alert_ends() -> Result<()> {
-    let operator = Operator::installed().await?;
+    let operator = Operator::with_default_values().await?;
     ensure!(operator.namespace == "kubernaut-system" && operator.name == "kubernaut", "Alertmanager sends there only");
     let mut install = operator.cluster.tool("bash");
     install.arg("tests/cluster/monitoring/install");
@@ -54,6 +54,8 @@ async fn a_broken_release_is_noticed_by_prometheus_and_healed_and_the_alert_ends
     let remediation = operator.ended(&request.name_any(), LIMIT).await?;
     remediation.ended_as(RequestPhase::Completed, Some(Outcome::Remediated))?;
     remediation.check()?;
+    let reason = remediation.request.status.as_ref().and_then(|status| status.reason.as_deref());
+    assert_eq!(reason, Some("AlertResolved"), "the alert's end proves it, long before the time of unbroken health");
     assert_eq!(app.container().await?, good);
     app.is_healthy(Duration::from_secs(10)).await?;
     until("the alert is over", LIMIT, || async {

@@ -1,6 +1,7 @@
 //! The operator under test: installed once with the chart, with times that suit tests.
 //!
-//! `KUBERNAUT_NAMESPACE` and `KUBERNAUT_RELEASE` put it elsewhere than users do.
+//! `KUBERNAUT_NAMESPACE` and `KUBERNAUT_RELEASE` put it elsewhere than users do; with `KUBERNAUT_INSTALLED=1`
+//! the one that is there is taken as it is.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -78,13 +79,27 @@ impl Answer {
 }
 
 impl Operator {
-    /// The operator; the first test of a process installs or upgrades it.
+    /// The operator with times that suit tests; the first test of a process installs or upgrades it.
     pub async fn installed() -> Result<Self> {
+        let config = json!({
+            "verification": { "stabilizationWindow": format!("{}s", STABILIZATION.as_secs()) },
+            "gateway": { "cooldown": format!("{}s", COOLDOWN.as_secs()) },
+            "retention": "30m",
+        });
+        Self::configured(config).await
+    }
+
+    /// The operator as users have it, with default values. A process has either this one or the other.
+    pub async fn with_default_values() -> Result<Self> {
+        Self::configured(json!({})).await
+    }
+
+    async fn configured(config: Value) -> Result<Self> {
         static INSTALLED: OnceCell<Installed> = OnceCell::const_new();
         let cluster = Cluster::connect().await?;
         let namespace = std::env::var("KUBERNAUT_NAMESPACE").unwrap_or_else(|_| "kubernaut-system".into());
         let name = std::env::var("KUBERNAUT_RELEASE").unwrap_or_else(|_| "kubernaut".into());
-        let installed = INSTALLED.get_or_try_init(|| install(&cluster, &namespace, &name)).await?.clone();
+        let installed = INSTALLED.get_or_try_init(|| install(&cluster, &namespace, &name, config)).await?.clone();
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
         Ok(Self { cluster, namespace, name, installed, http })
     }
@@ -183,26 +198,11 @@ fn is_ready(pod: &Pod) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-async fn install(cluster: &Cluster, namespace: &str, name: &str) -> Result<Installed> {
-    let image = image(cluster)?;
-    let (repository, tag) = image.rsplit_once(':').with_context(|| format!("image {image} has no tag"))?;
-    let values = json!({
-        "image": { "repository": repository, "tag": tag },
-        "crds": { "install": owns_crds(cluster, namespace, name).await? },
-        "resources": { "requests": { "cpu": "10m" } },
-        "config": {
-            "verification": { "stabilizationWindow": format!("{}s", STABILIZATION.as_secs()) },
-            "gateway": { "cooldown": format!("{}s", COOLDOWN.as_secs()) },
-            "retention": "30m",
-        },
-    });
-    let chart = cluster.root.join("charts/kubernaut");
-    let mut helm = cluster.tool("helm");
-    helm.args(["upgrade", "--install", name]).arg(chart).args(["--namespace", namespace, "--create-namespace"]);
-    helm.args(["--values", "-", "--wait", "--timeout"]).arg(format!("{}s", START.as_secs()));
-    run(helm, &values.to_string()).await.context("the operator could not be installed")?;
+async fn install(cluster: &Cluster, namespace: &str, name: &str, config: Value) -> Result<Installed> {
+    if std::env::var_os("KUBERNAUT_INSTALLED").is_none() {
+        upgrade(cluster, namespace, name, config).await.context("the operator could not be installed")?;
+    }
     silence(cluster).await;
-
     let service = Api::<Service>::namespaced(cluster.client.clone(), namespace).get(name).await?;
     let gateway = gateway(cluster, namespace, name, &service).await?;
     let secrets = Api::<Secret>::namespaced(cluster.client.clone(), namespace);
@@ -211,14 +211,40 @@ async fn install(cluster: &Cluster, namespace: &str, name: &str) -> Result<Insta
     Ok(Installed { gateway, token: String::from_utf8(token.0)? })
 }
 
-fn image(cluster: &Cluster) -> Result<String> {
-    if let Ok(image) = std::env::var("IMAGE") {
-        return Ok(image);
-    }
+async fn upgrade(cluster: &Cluster, namespace: &str, name: &str, config: Value) -> Result<()> {
+    let mut values = json!({
+        "image": image(cluster)?,
+        "crds": { "install": owns_crds(cluster, namespace, name).await? },
+        "resources": { "requests": { "cpu": "10m" } },
+    });
+    values["config"] = config;
+    let mut helm = cluster.tool("helm");
+    helm.args(["upgrade", "--install", name]).arg(cluster.root.join("charts/kubernaut"));
+    helm.args(["--namespace", namespace, "--create-namespace", "--values", "-", "--wait"]);
+    helm.arg("--timeout").arg(format!("{}s", START.as_secs()));
+    run(helm, &values.to_string()).await?;
+    Ok(())
+}
+
+/// The image as the chart's values name it: `IMAGE`, else the one that was loaded last.
+fn image(cluster: &Cluster) -> Result<Value> {
     let file = cluster.root.join(".local/image");
-    let remedy = "IMAGE names an image that the cluster can pull; on the local one `tests/cluster/load-image kubernaut` makes one";
-    let image = std::fs::read_to_string(&file).with_context(|| format!("there is no {}. {remedy}", file.display()))?;
-    Ok(image.trim().to_owned())
+    let name = match std::env::var("IMAGE") {
+        Ok(name) => name,
+        Err(_) => std::fs::read_to_string(&file).with_context(|| {
+            let remedy = "IMAGE names an image that the cluster can pull; `make image` makes one for the local cluster";
+            format!("there is no {}: {remedy}", file.display())
+        })?,
+    };
+    let name = name.trim();
+    if let Some((repository, digest)) = name.split_once('@') {
+        return Ok(json!({ "repository": repository, "digest": digest }));
+    }
+    // A colon before the last slash is a port.
+    Ok(match name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
+        Some((repository, tag)) => json!({ "repository": repository, "tag": tag }),
+        None => json!({ "repository": name, "tag": "latest" }),
+    })
 }
 
 /// Helm refuses to touch what another release has made.
