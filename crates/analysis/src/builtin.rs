@@ -5,24 +5,29 @@
 //! when two fit, the earlier one wins, because it stands further upstream or says more precisely what
 //! happened.
 //!
-//! 1. `image_pull` before `bad_rollout`: both come from a new revision and both lead to a rollback, but
-//!    this one names the image.
+//! 1. `image_pull` and `configuration` before `bad_rollout`: they come from a new revision too, and name
+//!    what is missing.
 //! 2. `bad_rollout` before `out_of_memory`: when a revision that changed the container brought the kills
 //!    with it, the change is the cause and more memory would only hide it.
 //! 3. `never_ready` after those that saw a container fail: that one says more.
-//! 4. `healthy` last: nothing is wrong only when nothing else fits.
+//! 4. `claim` before `unschedulable`, which it explains; `refused` is about pods that do not even exist.
+//! 5. `healthy` last: nothing is wrong only when nothing else fits.
 //!
 //! An action is proposed only where the evidence shows that it would help; everything else is left to
 //! a person. Deliberately absent: reading logs. What a program prints is shown to people and decides
 //! nothing here.
 
 mod bad_rollout;
+mod claim;
+mod configuration;
 mod facts;
 mod healthy;
 mod image_pull;
 mod never_ready;
 mod out_of_memory;
+mod refused;
 mod rollback;
+mod unschedulable;
 
 use async_trait::async_trait;
 use kubernaut_api::analysis::ConfidenceSignal;
@@ -47,8 +52,16 @@ impl Provider for Builtin {
 }
 
 /// In order of precedence.
-const DIAGNOSERS: &[fn(&Facts<'_>) -> Option<Finding>] =
-    &[image_pull::diagnose, bad_rollout::diagnose, out_of_memory::diagnose, never_ready::diagnose];
+const DIAGNOSERS: &[fn(&Facts<'_>) -> Option<Finding>] = &[
+    image_pull::diagnose,
+    configuration::diagnose,
+    bad_rollout::diagnose,
+    out_of_memory::diagnose,
+    never_ready::diagnose,
+    claim::diagnose,
+    unschedulable::diagnose,
+    refused::diagnose,
+];
 
 /// The first finding that fits; that nothing is wrong; or that a person has to look.
 pub fn diagnose(question: &Question<'_>) -> Diagnosis {

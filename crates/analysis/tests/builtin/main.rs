@@ -1,5 +1,8 @@
 //! The builtin provider by table: evidence as YAML in, diagnosis out.
 
+mod configuration;
+mod placement;
+
 use jiff::Timestamp;
 use kubernaut_analysis::{Builtin, Provider, Question, builtin};
 use kubernaut_api::evidence::Evidence;
@@ -7,7 +10,7 @@ use kubernaut_api::meta::TargetRef;
 use kubernaut_api::processing::Classification;
 use kubernaut_api::request::Signal;
 use kubernaut_domain::catalogue;
-use kubernaut_domain::diagnosis::{Diagnosis, Finding, citable};
+use kubernaut_domain::diagnosis::{Diagnosis, Finding};
 use serde_json::{Value, json};
 
 const NOW: &str = "2026-11-21T12:00:00Z";
@@ -93,7 +96,7 @@ fn ask(pieces: &[&str]) -> Diagnosis {
 
 /// What holds for every diagnosis, whatever the evidence.
 fn hold_invariants(diagnosis: &Diagnosis, evidence: &Evidence) {
-    let objects = citable(evidence);
+    let objects = evidence.objects();
     let cited = match diagnosis {
         Diagnosis::Found(finding) => {
             let sum: f64 = finding.signals.iter().map(|signal| signal.weight).sum();
