@@ -51,7 +51,9 @@ fn filter(level: LogLevel, directives: Option<&str>) -> Result<EnvFilter, ParseE
     };
     // Directives match by prefix, so the last one covers all crates of the project. The span that kube puts
     // around each reconciliation says nothing that the line in it does not.
-    EnvFilter::try_new(directives.map_or_else(|| format!("{libraries},kube_runtime=warn,kubernaut={own}"), str::to_owned))
+    EnvFilter::try_new(
+        directives.map_or_else(|| format!("{libraries},kube_runtime=warn,kubernaut={own}"), str::to_owned),
+    )
 }
 
 fn subscriber<W>(look: Look, filter: EnvFilter, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
