@@ -174,14 +174,19 @@ impl Operator {
             self.cluster.kubectl(["delete", "pod", "--force", "--grace-period=0", "-n", &self.namespace, pod]).await?;
             return Ok(());
         }
-        let found = self.api::<Pod>().get(pod).await?;
-        let containers = found.status.and_then(|status| status.container_statuses).unwrap_or_default();
-        let id = containers.first().and_then(|container| container.container_id.as_deref());
-        let id = id.and_then(|id| id.strip_prefix("containerd://")).context("the pod has no container")?;
-        let mut command = self.cluster.tool("bash");
-        let script = ". tests/cluster/env.sh && ctr task kill --signal \"$1\" \"$2\"";
-        command.args(["-euc", script, "signal", signal, id]);
-        run(command, "").await?;
+        // It may be between two runs, after an earlier signal.
+        until(&format!("{pod} gets {signal}"), START, || async {
+            let found = self.api::<Pod>().get(pod).await?;
+            let containers = found.status.and_then(|status| status.container_statuses).unwrap_or_default();
+            let container =
+                containers.first().filter(|one| one.state.as_ref().is_some_and(|state| state.running.is_some()));
+            let id = container.and_then(|one| one.container_id.as_deref()?.strip_prefix("containerd://"));
+            let mut command = self.cluster.tool("bash");
+            let script = ". tests/cluster/env.sh && ctr task kill --signal \"$1\" \"$2\"";
+            command.args(["-euc", script, "signal", signal, id.context("it does not run")?]);
+            run(command, "").await
+        })
+        .await?;
         Ok(())
     }
 
