@@ -4,14 +4,17 @@
 //! named in `degraded` and left out; it never fails the rest. The reads are in `read`, everything else in
 //! this folder is pure: objects in, evidence out. Deliberately absent: caches, watches and Secrets.
 
+mod autoscaler;
 mod bounds;
 mod changes;
 mod events;
 mod logs;
+mod nodes;
 mod pods;
 mod read;
 mod references;
 mod revisions;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 mod workload;
@@ -22,7 +25,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, MicroTime, ObjectMeta};
 use kubernaut_api::evidence::{ContainerLog, Evidence, Workload};
 use kubernaut_api::meta::TargetRef;
@@ -86,7 +89,9 @@ pub async fn collect(
     let mut evidence = Evidence { collected_at: Some(MicroTime(now)), ..Evidence::default() };
     let target_found = match root(&reader, target).await {
         Ok(root) => {
-            let found = gather(&reader, root, &mut gaps).await;
+            let mut found = gather(&reader, root, &mut gaps).await;
+            let around = surroundings::surround(&reader, &mut found.evidence, &found.pods, &mut gaps).await;
+            found.uids.extend(around);
             let logs = logs_of(&reader, &found.pods, &mut gaps).await;
             fill(&mut evidence, found, logs);
             true
@@ -110,6 +115,7 @@ enum Root {
     Deployment(Box<Deployment>),
     Other { workload: Box<Workload>, uid: String, selector: LabelSelector },
     Pod(Box<Pod>),
+    Node(Box<Node>),
 }
 
 async fn root(reader: &Reader<'_>, target: &TargetRef) -> Result<Root, Gap> {
@@ -135,6 +141,11 @@ async fn root(reader: &Reader<'_>, target: &TargetRef) -> Result<Root, Gap> {
             let object: Pod = reader.get("pods", &target.name).await?;
             let metadata = object.metadata.clone();
             (Root::Pod(Box::new(object)), metadata)
+        }
+        "Node" => {
+            let object = reader.node(&target.name).await?;
+            let metadata = object.metadata.clone();
+            (Root::Node(Box::new(object)), metadata)
         }
         _ => return Err(Gap { text: format!("{target}: nothing is collected about this kind"), not_found: false }),
     };
@@ -166,6 +177,11 @@ async fn gather(reader: &Reader<'_>, root: Root, gaps: &mut Vec<Gap>) -> Found {
             let events = read::take(reader.events().await, gaps);
             let evidence = Evidence { workload: Some(workload::pod_facts(&pod)), ..Evidence::default() };
             Found { evidence, uids: [uid(&pod.metadata)].into(), pods: vec![*pod], events }
+        }
+        Root::Node(node) => {
+            let mut evidence = Evidence { nodes: vec![nodes::node(&node)], ..Evidence::default() };
+            surroundings::other_nodes(reader, &mut evidence, gaps).await;
+            Found { evidence, uids: BTreeSet::new(), pods: Vec::new(), events: Vec::new() }
         }
     }
 }

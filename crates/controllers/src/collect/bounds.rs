@@ -1,7 +1,7 @@
 //! Keeps evidence within its size: what says least goes first.
 //!
 //! In this order: the oldest lines of the longest log, the oldest Events, the healthiest pods, the last
-//! changes. The workload and its revisions stay.
+//! changes, the last dependencies. The workload, its revisions and what little stands around them stay.
 
 use kubernaut_api::evidence::{ContainerLog, Evidence};
 use serde::Serialize;
@@ -31,7 +31,8 @@ fn drop_one(evidence: &mut Evidence) -> Option<usize> {
     }
     let event = evidence.events.pop().map(|event| size(&event));
     let pod = || evidence.pods.pop().map(|pod| size(&pod));
-    event.or_else(pod).or_else(|| evidence.changes.pop().map(|change| size(&change)))
+    let change = || evidence.changes.pop().map(|change| size(&change));
+    event.or_else(pod).or_else(change).or_else(|| evidence.dependencies.pop().map(|one| size(&one)))
 }
 
 fn length(log: &ContainerLog) -> usize {

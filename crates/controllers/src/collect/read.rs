@@ -4,7 +4,7 @@
 use std::future::Future;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{ListParams, LogParams};
 use kube::core::Selector;
@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::Limits;
 
 const PAGE: u32 = 500;
+const NODES: u32 = 20;
 
 /// Something that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,30 @@ impl Reader<'_> {
         let list = self.timed(&what, api.list(&parameters)).await?;
         let more = list.metadata.continue_.is_some_and(|token| !token.is_empty());
         Ok((list.items, more.then(|| cut(&what, self.limits.objects))))
+    }
+
+    /// Every object of a kind in the namespace, of which there are few; those beyond the limit are a gap.
+    pub async fn all<K>(&self, resource: &str) -> Listed<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let what = format!("{resource} of {}", self.namespace);
+        let api: Api<K> = self.api();
+        let list = self.timed(&what, api.list(&ListParams::default().limit(self.limits.objects))).await?;
+        let more = list.metadata.continue_.is_some_and(|token| !token.is_empty());
+        Ok((list.items, more.then(|| cut(&what, self.limits.objects))))
+    }
+
+    /// A node.
+    pub async fn node(&self, name: &str) -> Result<Node, Gap> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        self.timed(&format!("nodes {name}"), api.get(name)).await
+    }
+
+    /// Some nodes: a node is large, and one that would take pods is enough.
+    pub async fn nodes(&self) -> Result<Vec<Node>, Gap> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        Ok(self.timed("nodes", api.list(&ListParams::default().limit(NODES))).await?.items)
     }
 
     /// The Events of the namespace. What they are about cannot be asked for: a field selector takes one

@@ -23,6 +23,11 @@ enum Answer {
 const DEPLOYMENT: &str = "/deployments/web";
 const LOG: &str = "/log";
 
+const NONE: &str = "{apiVersion: v1, kind: List, metadata: {}, items: []}";
+const QUOTAS: &str = "{apiVersion: v1, kind: List, metadata: {}, items: [{metadata: {name: compute}, status: {hard: {pods: '2'}, used: {pods: '2'}}}]}";
+const DEAD_NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: n1, uid: node-1}, status: {conditions: [{type: Ready, status: Unknown}]}}";
+const NODES: &str = "{apiVersion: v1, kind: NodeList, metadata: {}, items: [{metadata: {name: n2}, status: {conditions: [{type: Ready, status: 'True'}]}}]}";
+
 /// The first answer whose path is part of the request's is given.
 const WELL: &[(&str, Answer)] = &[
     (DEPLOYMENT, Answer::Yaml(include_str!("fixtures/deployment.yaml"))),
@@ -30,6 +35,11 @@ const WELL: &[(&str, Answer)] = &[
     (LOG, Answer::Text("starting\nfatal: token=c4n4ry-log\n")),
     ("/pods", Answer::Yaml(include_str!("fixtures/pods.yaml"))),
     ("/events", Answer::Yaml(include_str!("fixtures/events.yaml"))),
+    ("/horizontalpodautoscalers", Answer::Yaml(NONE)),
+    ("/poddisruptionbudgets", Answer::Yaml(NONE)),
+    ("/resourcequotas", Answer::Yaml(QUOTAS)),
+    ("/nodes?", Answer::Yaml(NODES)),
+    ("/nodes/", Answer::Yaml(DEAD_NODE)),
 ];
 
 async fn client(answers: Vec<(&'static str, Answer)>) -> kube::Client {
@@ -149,9 +159,30 @@ async fn what_takes_too_long_is_named_and_the_rest_is_there() {
 }
 
 #[tokio::test]
-async fn a_kind_that_is_not_known_is_named_and_nothing_is_asked() {
+async fn nodes_in_trouble_are_told_with_how_many_others_there_are() {
+    let collected = run(WELL.to_vec(), &target()).await;
+    let evidence = &collected.evidence;
+    assert!(!evidence.nodes.is_empty() && !evidence.nodes[0].ready);
+    assert_eq!(evidence.other_nodes_ready, Some(1));
+    assert!(evidence.quotas.is_empty() || evidence.quotas[0].name == "compute");
+
+    let collected = run(but("/nodes/", Answer::Refuse(403, "Forbidden")), &target()).await;
+    assert!(collected.evidence.nodes.is_empty() && collected.degraded[0].starts_with("nodes "));
+}
+
+#[tokio::test]
+async fn a_node_is_a_target_too() {
     let node = TargetRef { kind: "Node".into(), name: "n1".into(), namespace: None, ..TargetRef::default() };
-    let collected = run(Vec::new(), &node).await;
+    let collected = run(WELL.to_vec(), &node).await;
+    assert!(collected.target_found && collected.degraded.is_empty(), "{:?}", collected.degraded);
+    assert_eq!(collected.evidence.nodes[0].object.uid.as_deref(), Some("node-1"));
+    assert!(collected.evidence.workload.is_none() && collected.evidence.other_nodes_ready == Some(1));
+}
+
+#[tokio::test]
+async fn a_kind_that_is_not_known_is_named_and_nothing_is_asked() {
+    let class = TargetRef { kind: "StorageClass".into(), name: "s1".into(), namespace: None, ..TargetRef::default() };
+    let collected = run(Vec::new(), &class).await;
     assert!(collected.target_found);
-    assert_eq!(collected.degraded, ["Node/n1: nothing is collected about this kind"]);
+    assert_eq!(collected.degraded, ["StorageClass/s1: nothing is collected about this kind"]);
 }
