@@ -17,7 +17,7 @@ use kubernaut_api::{Outcome, RequestPhase, labels};
 use kubernaut_testkit::app::Strategy;
 use kubernaut_testkit::{Alert, App, Namespace, Operator, Process, until};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// When the Job of each request was first seen.
 type Sightings = Arc<Mutex<HashMap<String, Instant>>>;
