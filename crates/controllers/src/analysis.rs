@@ -6,10 +6,10 @@ use kube::ResourceExt;
 use kube::runtime::Controller;
 use kubernaut_analysis::Question;
 
-use kubernaut_api::{AIAnalysis, AnalysisPhase, RemediationApproval, RemediationProcessing, Staged, names};
+use kubernaut_api::{AIAnalysis, AnalysisPhase, MicroTime, RemediationApproval, RemediationProcessing, Staged, names};
 use kubernaut_domain::analysis::{Seen, decide};
 use kubernaut_domain::diagnosis::Diagnosis;
-use kubernaut_domain::stage::Next;
+use kubernaut_domain::stage::{Next, passed};
 
 use crate::calls::{self, Owner};
 use crate::run::{Guarded, Stage, commit, request_is_over, when_request_is_over};
@@ -60,15 +60,24 @@ async fn observe(ctx: &Ctx, analysis: &AIAnalysis) -> Result<Seen, Error> {
     } else if !request_over {
         let processing = calls::get::<RemediationProcessing>(ctx, &analysis.spec.processing).await?;
         if let Some(status) = processing.and_then(|processing| processing.status) {
-            seen.answer = match &status.evidence {
-                Some(evidence) => Some(ask(ctx, analysis, evidence, status.classification.unwrap_or_default()).await?),
-                None => None,
-            };
+            if let Some(evidence) = &status.evidence {
+                match ask(ctx, analysis, evidence, status.classification.unwrap_or_default()).await {
+                    Ok(answer) => seen.answer = Some(answer),
+                    Err(error) if asks_again(analysis, &seen.now) => return Err(error),
+                    Err(error) => tracing::warn!(analysis = analysis.name_any(), %error, "decided without an answer"),
+                }
+            }
             seen.evidence = status.evidence;
         }
     }
     seen.now = calls::now();
     Ok(seen)
+}
+
+/// A provider that fails is asked again once the decision has set the deadline, and until then.
+fn asks_again(analysis: &AIAnalysis, now: &MicroTime) -> bool {
+    let deadline = analysis.status.as_ref().and_then(|status| status.phase_deadline.as_ref());
+    analysis.phase() == Some(AnalysisPhase::Analyzing) && !passed(deadline, now)
 }
 
 async fn ask(

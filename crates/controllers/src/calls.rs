@@ -123,23 +123,22 @@ pub async fn create<K: Object>(ctx: &Ctx, object: &K) -> Result<(), Error> {
     timed(ctx.call_timeout, &call, create).await
 }
 
-/// Writes a status, if it differs. The write carries the `resourceVersion` that was decided upon:
-/// whoever decided on an older object gets [`Error::Conflict`].
-pub async fn write_status<K>(ctx: &Ctx, object: &K, status: K::Status) -> Result<bool, Error>
+/// Writes a status, if it differs, and returns the object as it stands then. The write carries the
+/// `resourceVersion` that was decided upon: whoever decided on an older object gets [`Error::Conflict`].
+pub async fn write_status<K>(ctx: &Ctx, object: &K, status: K::Status) -> Result<Option<K>, Error>
 where
     K: Object + HasStatus,
     K::Status: PartialEq,
 {
     if object.status() == Some(&status) {
-        return Ok(false);
+        return Ok(None);
     }
     let mut changed = object.clone();
     *changed.status_mut() = Some(status);
     let name = object.name_any();
     let call = format!("update status of {} {name}", K::kind(&()));
     let parameters = PostParams { field_manager: Some(labels::CONTROLLER_MANAGER.into()), ..PostParams::default() };
-    timed(ctx.call_timeout, &call, api::<K>(ctx).replace_status(&name, &parameters, &changed)).await?;
-    Ok(true)
+    timed(ctx.call_timeout, &call, api::<K>(ctx).replace_status(&name, &parameters, &changed)).await.map(Some)
 }
 
 /// Deletes an object and, in the background, what it owns; fine when it is gone already.

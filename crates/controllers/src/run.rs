@@ -12,13 +12,20 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Resource, ResourceExt};
 
-use kubernaut_api::{RemediationRequest, Staged, Transition, labels};
-use kubernaut_domain::stage::Next;
+use kubernaut_api::{MicroTime, RemediationRequest, Staged, Transition, labels};
+use kubernaut_domain::stage::{Next, after};
 use tokio_util::sync::CancellationToken;
 
 use crate::calls::{self, Object};
 use crate::ctx::{ErrorLabels, KindLabels, TransitionLabels};
 use crate::{Ctx, Error, analysis, execution, processing, request, workflow};
+
+/// Soonest look again at what is due already.
+const SOONEST: Duration = Duration::from_millis(10);
+/// Latest look again: timers do not run while a machine sleeps, deadlines do, and a timer cannot count years.
+const LATEST: Duration = Duration::from_hours(1);
+/// How long after a deadline has passed a failed read is still repeated, before it is decided without.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// An object of a watch that cannot be broken by one malformed object.
 pub type Guarded<K> = DeserializeGuard<K>;
@@ -74,6 +81,7 @@ async fn reconcile<S: Stage>(object: Arc<Guarded<S::Kind>>, ctx: Arc<Ctx>) -> Re
         message: invalid.error.clone(),
     })?;
     if object.meta().deletion_timestamp.is_some() {
+        ctx.targets.leave(object);
         return Ok(Action::await_change());
     }
     if ctx.is_replaced(&key::<S::Kind>(object.meta().name.as_deref()), object.meta().resource_version.as_deref()) {
@@ -89,7 +97,7 @@ async fn reconcile<S: Stage>(object: Arc<Guarded<S::Kind>>, ctx: Arc<Ctx>) -> Re
         Next::OnChange => Action::await_change(),
         Next::At(time) => {
             let wait = time.0.duration_since(calls::now().0);
-            Action::requeue(Duration::try_from(wait).unwrap_or_default().max(Duration::from_millis(10)))
+            Action::requeue(Duration::try_from(wait).unwrap_or_default().clamp(SOONEST, LATEST))
         }
     })
 }
@@ -99,16 +107,23 @@ fn key<K: Staged>(name: Option<&str>) -> String {
 }
 
 /// Waits longer after each failure in a row: 0.2 s, 0.4 s, … 60 s. A conflict is no failure: somebody
-/// else was first, and the watch brings what they wrote.
+/// else was first, and the watch brings what they wrote; only while it does not come, the waits grow.
+/// What no schema describes is not looked at before it changes.
 #[allow(clippy::needless_pass_by_value)] // kube's signature
 fn back_off<S: Stage>(object: Arc<Guarded<S::Kind>>, error: &Error, ctx: Arc<Ctx>) -> Action {
     let name = object.meta().name.clone().unwrap_or_default();
     ctx.metrics.errors.get_or_create(&ErrorLabels { kind: S::Kind::NOUN, reason: error.reason() }).inc();
-    if matches!(error, Error::Conflict { .. }) {
-        tracing::debug!(kind = S::Kind::NOUN, name, %error, "decided on an older object, looking again");
-        return Action::requeue(Duration::from_millis(50));
+    if matches!(error, Error::Malformed { .. }) {
+        tracing::error!(kind = S::Kind::NOUN, name, %error, "left alone until it changes");
+        return Action::await_change();
     }
     let failures = ctx.failed(&key::<S::Kind>(Some(&name)));
+    if matches!(error, Error::Conflict { .. }) {
+        tracing::debug!(kind = S::Kind::NOUN, name, %error, "decided on an older object, looking again");
+        return Action::requeue(
+            (Duration::from_millis(25) * 2u32.saturating_pow(failures.min(10))).min(Duration::from_secs(10)),
+        );
+    }
     let wait = Duration::from_millis(100) * 2u32.saturating_pow(failures.min(10));
     tracing::warn!(kind = S::Kind::NOUN, name, %error, failures, "not reconciled, trying again");
     Action::requeue(wait.min(Duration::from_mins(1)))
@@ -155,6 +170,11 @@ pub(crate) async fn request_is_over(ctx: &Ctx, request: &str) -> Result<bool, Er
     Ok(calls::get::<RemediationRequest>(ctx, request).await?.is_none_or(|request| is_over(&request)))
 }
 
+/// True when a deadline passed so long ago that what cannot be read must not keep it from being kept.
+pub(crate) fn is_overdue(deadline: Option<&MicroTime>, now: &MicroTime) -> bool {
+    deadline.is_some_and(|deadline| after(deadline, PATIENCE) <= *now)
+}
+
 /// Writes a status and, once it stands, counts and logs its new transitions. False when there was
 /// nothing to write: then nobody has checked that the object is still as it was decided upon.
 pub(crate) async fn commit<K>(
@@ -167,10 +187,12 @@ where
     K: Staged + Object + HasStatus,
     K::Status: PartialEq,
 {
-    if !calls::write_status(ctx, object, status).await? {
-        return Ok(false);
-    }
-    if let Some(version) = object.resource_version() {
+    let Some(stands) = calls::write_status(ctx, object, status).await? else { return Ok(false) };
+    // A write that the API server finds to change nothing keeps the version and brings no watch event:
+    // waiting for one would be waiting for ever.
+    if let Some(version) =
+        object.resource_version().filter(|version| stands.resource_version().as_ref() != Some(version))
+    {
         ctx.replaced(key::<K>(object.meta().name.as_deref()), version);
     }
     for transition in transitions.iter().skip(object.transitions().len()) {
@@ -188,3 +210,6 @@ where
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,6 +66,11 @@ impl Targets {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(waiter));
     }
 
+    #[cfg(test)]
+    pub(crate) fn watched(&self) -> usize {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// The objects of kind `K` whose target has changed.
     pub(crate) fn changes<K, G>(&self, namespace: &str) -> impl Stream<Item = ObjectRef<G>> + Send + use<K, G>
     where

@@ -249,6 +249,10 @@ fn verify(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
         Some(Health::Gone) => {
             fail(status, seen, Why::new("TargetGone", "the target was deleted after the action"));
         }
+        Some(Health::Unhealthy(_)) | None if seen.request_over => {
+            let why = Why::new("RequestEnded", format!("{did}; the request ended before the target was healthy"));
+            enter(status, ExecutionPhase::Cancelled, &seen.now, why);
+        }
         Some(Health::Unhealthy(_)) | None if !passed(status.phase_deadline.as_ref(), &seen.now) => {}
         unproven => {
             let why = match unproven {

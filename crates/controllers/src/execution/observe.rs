@@ -6,19 +6,18 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use kube::ResourceExt;
 use kube::api::ListParams;
 use kubernaut_api::execution::{ActionResult, JobRef};
-use kubernaut_api::{ExecutionPhase, KubernetesExecution, Staged, labels};
+use kubernaut_api::{ExecutionPhase, KubernetesExecution, Phase, Staged, labels};
 use kubernaut_domain::execution::{JobSeen, Seen};
+use kubernaut_domain::stage::passed;
 
-use crate::run::request_is_over;
+use crate::run::{is_overdue, request_is_over};
 use crate::{Ctx, Error, calls, health, rehearsal};
 
 pub(super) async fn observe(ctx: &Ctx, execution: &KubernetesExecution) -> Result<Seen, Error> {
     let phase = execution.phase();
     let request_over = match phase {
-        None | Some(ExecutionPhase::Pending | ExecutionPhase::Validating | ExecutionPhase::Executing) => {
-            request_is_over(ctx, &execution.spec.request).await?
-        }
-        Some(_) => false,
+        Some(phase) if phase.is_terminal() => false,
+        _ => request_is_over(ctx, &execution.spec.request).await?,
     };
     let mut seen = Seen {
         execution: execution.clone(),
@@ -29,8 +28,26 @@ pub(super) async fn observe(ctx: &Ctx, execution: &KubernetesExecution) -> Resul
         settings: ctx.settings.clone(),
         now: calls::now(),
     };
-    match phase {
-        None | Some(ExecutionPhase::Pending | ExecutionPhase::Validating) if !request_over => {
+    if let Err(error) = look(ctx, execution, &mut seen).await {
+        // A rehearsal that fails is held again once the decision has set the deadline, and until then.
+        let deadline = execution.status.as_ref().and_then(|status| status.phase_deadline.as_ref());
+        let decides = match phase {
+            None | Some(ExecutionPhase::Pending) => true,
+            Some(ExecutionPhase::Validating) => passed(deadline, &seen.now),
+            Some(_) => is_overdue(deadline, &seen.now),
+        };
+        if !decides {
+            return Err(error);
+        }
+        tracing::warn!(execution = execution.name_any(), %error, "decided without what cannot be read");
+    }
+    seen.now = calls::now();
+    Ok(seen)
+}
+
+async fn look(ctx: &Ctx, execution: &KubernetesExecution, seen: &mut Seen) -> Result<(), Error> {
+    match execution.phase() {
+        None | Some(ExecutionPhase::Pending | ExecutionPhase::Validating) if !seen.request_over => {
             seen.rehearsal = Some(rehearsal::rehearse(ctx, execution).await?);
         }
         None | Some(ExecutionPhase::Pending | ExecutionPhase::Validating) => {}
@@ -45,8 +62,7 @@ pub(super) async fn observe(ctx: &Ctx, execution: &KubernetesExecution) -> Resul
             seen.job = job(ctx, execution).await?;
         }
     }
-    seen.now = calls::now();
-    Ok(seen)
+    Ok(())
 }
 
 async fn job(ctx: &Ctx, execution: &KubernetesExecution) -> Result<JobSeen, Error> {

@@ -6,6 +6,7 @@ use kubernaut_api::{RemediationRequest, RequestPhase, Staged, WorkflowPhase, nam
 use kubernaut_domain::request::Seen;
 
 use crate::calls::{self, Found, Owner};
+use crate::run::is_overdue;
 use crate::{Ctx, Error, health};
 
 pub(super) async fn observe(ctx: &Ctx, request: &RemediationRequest) -> Result<Seen, Error> {
@@ -19,6 +20,18 @@ pub(super) async fn observe(ctx: &Ctx, request: &RemediationRequest) -> Result<S
         settings: ctx.settings.clone(),
         now: calls::now(),
     };
+    if let Err(error) = look(ctx, request, &mut seen).await {
+        let deadlines = request.status.as_ref().map(|status| [&status.deadline, &status.phase_deadline]);
+        if !deadlines.into_iter().flatten().any(|deadline| is_overdue(deadline.as_ref(), &seen.now)) {
+            return Err(error);
+        }
+        tracing::warn!(request = request.name_any(), %error, "its deadline has passed, decided without what cannot be read");
+    }
+    seen.now = calls::now();
+    Ok(seen)
+}
+
+async fn look(ctx: &Ctx, request: &RemediationRequest, seen: &mut Seen) -> Result<(), Error> {
     let name = request.name_any();
     let (processing, analysis, workflow) = (names::processing(&name), names::analysis(&name), names::workflow(&name));
     let owned = Owner { kind: "RemediationRequest", name: &name, uid: request.metadata.uid.as_deref() };
@@ -54,8 +67,7 @@ pub(super) async fn observe(ctx: &Ctx, request: &RemediationRequest) -> Result<S
     if request.phase().is_some_and(kubernaut_api::Phase::is_terminal) {
         ctx.targets.leave(request);
     }
-    seen.now = calls::now();
-    Ok(seen)
+    Ok(())
 }
 
 fn own<K>(found: Found<K>, name: &str, collision: &mut Option<String>) -> Option<K> {

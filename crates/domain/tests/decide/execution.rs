@@ -351,6 +351,17 @@ fn an_effect_is_verified_even_when_the_request_is_over() {
 }
 
 #[test]
+fn nobody_waits_for_the_health_of_the_target_when_the_request_is_over() {
+    for health in [None, Some(Health::Unhealthy("1 of 2 replicas are available".into()))] {
+        let change = |seen: &mut Seen| {
+            seen.request_over = true;
+            seen.health.clone_from(&health);
+        };
+        check(ExecutionPhase::Verifying, change, &["Cancelled RequestEnded"], &JobPlan::Release);
+    }
+}
+
+#[test]
 fn a_job_that_is_still_held_is_let_go_in_every_later_phase() {
     check(ExecutionPhase::Verifying, |_| {}, &[], &JobPlan::Release);
     for health in [Health::Healthy, Health::Gone] {

@@ -1,7 +1,7 @@
 //! The five controllers: observe as the real ones do, the real `decide`, apply effect by effect.
 
 use kubernaut_api::{
-    AIAnalysis, AnalysisPhase, ExecutionPhase, KubernetesExecution, RemediationProcessing, RemediationRequest,
+    AIAnalysis, AnalysisPhase, ExecutionPhase, KubernetesExecution, Phase, RemediationProcessing, RemediationRequest,
     RequestPhase, Staged, WorkflowExecution, WorkflowPhase, names,
 };
 use kubernaut_domain::diagnosis::{Diagnosis, Finding};
@@ -110,8 +110,7 @@ pub(super) fn reconcile_execution(world: &mut World, name: &str) -> Result<(), L
     let phase = execution.phase();
     let before = matches!(phase, None | Some(ExecutionPhase::Pending | ExecutionPhase::Validating));
     let seen = execution::Seen {
-        request_over: (before || phase == Some(ExecutionPhase::Executing))
-            && world.request_is_over(&execution.spec.request),
+        request_over: !phase.is_some_and(Phase::is_terminal) && world.request_is_over(&execution.spec.request),
         rehearsal: before.then(changed),
         job: if before { JobSeen::Absent } else { world.job_seen(&execution) },
         health: (phase == Some(ExecutionPhase::Verifying)).then(|| world.health()),
