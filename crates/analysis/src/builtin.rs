@@ -5,18 +5,22 @@
 //! when two fit, the earlier one wins, because it stands further upstream or says more precisely what
 //! happened.
 //!
-//! 1. `image_pull` and `configuration` before `bad_rollout`: they come from a new revision too, and name
+//! 1. `node` first: what runs on a node that is silent is its victim, and the states of its containers
+//!    are those of long ago.
+//! 2. `image_pull` and `configuration` before `bad_rollout`: they come from a new revision too, and name
 //!    what is missing.
-//! 2. `bad_rollout` before `out_of_memory`: when a revision that changed the container brought the kills
+//! 3. `bad_rollout` before `out_of_memory`: when a revision that changed the container brought the kills
 //!    with it, the change is the cause and more memory would only hide it.
-//! 3. `never_ready` after those that saw a container fail: that one says more.
-//! 4. `claim` before `unschedulable`, which it explains; `refused` is about pods that do not even exist.
-//! 5. `healthy` last: nothing is wrong only when nothing else fits.
+//! 4. `never_ready` after those that saw a container fail: that one says more.
+//! 5. `claim` before `unschedulable`, which it explains; `refused` is about pods that do not even exist.
+//! 6. `autoscaler` when no pod fails: a workload that is broken has no use for more pods.
+//! 7. `healthy` last: nothing is wrong only when nothing else fits.
 //!
 //! An action is proposed only where the evidence shows that it would help; everything else is left to
 //! a person. Deliberately absent: reading logs. What a program prints is shown to people and decides
 //! nothing here.
 
+mod autoscaler;
 mod bad_rollout;
 mod claim;
 mod configuration;
@@ -24,6 +28,7 @@ mod facts;
 mod healthy;
 mod image_pull;
 mod never_ready;
+mod node;
 mod out_of_memory;
 mod refused;
 mod rollback;
@@ -53,6 +58,7 @@ impl Provider for Builtin {
 
 /// In order of precedence.
 const DIAGNOSERS: &[fn(&Facts<'_>) -> Option<Finding>] = &[
+    node::diagnose,
     image_pull::diagnose,
     configuration::diagnose,
     bad_rollout::diagnose,
@@ -61,11 +67,15 @@ const DIAGNOSERS: &[fn(&Facts<'_>) -> Option<Finding>] = &[
     claim::diagnose,
     unschedulable::diagnose,
     refused::diagnose,
+    autoscaler::diagnose,
 ];
 
 /// The first finding that fits; that nothing is wrong; or that a person has to look.
 pub fn diagnose(question: &Question<'_>) -> Diagnosis {
     let Some(facts) = Facts::of(question) else {
+        if let Some(finding) = node::diagnose_target(question) {
+            return Diagnosis::Found(Box::new(finding));
+        }
         return Diagnosis::Unknown { summary: format!("{} is no workload that was found.", question.target) };
     };
     if let Some(finding) = DIAGNOSERS.iter().find_map(|diagnose| diagnose(&facts)) {

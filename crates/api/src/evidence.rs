@@ -59,7 +59,7 @@ pub struct Evidence {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub claims: Vec<Claim>,
-    /// Quotas of the namespace of which an amount is used up.
+    /// Quotas of the namespace; looked up only when replicas are missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     pub quotas: Vec<Quota>,
