@@ -19,7 +19,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt, watcher};
 use kubernaut_api::labels::OUTBOX_FINALIZER;
 use kubernaut_api::{
-    AIAnalysis, KubernetesExecution, RemediationProcessing, RemediationRequest, ResourceExt, Staged, WorkflowExecution,
+    AIAnalysis, KubernetesExecution, RemediationProcessing, RemediationRequest, Staged, Transition, WorkflowExecution,
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -93,8 +93,8 @@ where
         .default_backoff()
         .filter_map(move |event| {
             let seen = match event {
-                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => see(&cluster, object, false),
-                Ok(watcher::Event::Delete(object)) => see(&cluster, object, true),
+                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => see(&cluster, &object, false),
+                Ok(watcher::Event::Delete(object)) => see(&cluster, &object, true),
                 Ok(watcher::Event::Init | watcher::Event::InitDone) => None,
                 Err(error) => {
                     warn!(kind = %K::kind(&()), %error, "cannot watch");
@@ -106,31 +106,34 @@ where
         .boxed()
 }
 
-fn see<K>(cluster: &str, object: DeserializeGuard<K>, gone: bool) -> Option<Seen>
+fn see<K>(cluster: &str, object: &DeserializeGuard<K>, gone: bool) -> Option<Seen>
 where
     K: Staged + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let object = match object.0 {
-        Ok(object) => object,
+    let (metadata, events) = match &object.0 {
+        Ok(object) => {
+            let event = |transition: &Transition| (transition.seq, Event::of(object, cluster, transition));
+            (object.meta(), Some(object.transitions().iter().map(event).collect()))
+        }
         Err(invalid) => {
             warn!(kind = %K::kind(&()), name = invalid.metadata.name, %invalid, "object cannot be read, its events are not stored");
-            return None;
+            (&invalid.metadata, None)
         }
     };
-    let finalizers = object.finalizers();
+    let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
     let held = finalizers.iter().any(|finalizer| finalizer == OUTBOX_FINALIZER);
-    let leaving = object.meta().deletion_timestamp.as_ref().filter(|_| held && !gone).map(|time| {
+    let leaving = metadata.deletion_timestamp.as_ref().filter(|_| held && !gone).map(|time| {
         let stay = finalizers.iter().filter(|finalizer| *finalizer != OUTBOX_FINALIZER).cloned().collect();
         (time.0, stay)
     });
-    let transitions = object.transitions().iter();
     Some(Seen {
-        uid: object.uid()?,
-        name: object.name_any(),
-        resource_version: object.resource_version()?,
+        uid: metadata.uid.clone()?,
+        name: metadata.name.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone()?,
         leaving,
         gone,
-        events: transitions.map(|transition| (transition.seq, Event::of(&object, cluster, transition))).collect(),
+        unreadable: events.is_none(),
+        events: events.unwrap_or_default(),
         release: release::<K>,
     })
 }
@@ -172,8 +175,7 @@ async fn flush(parts: &Parts, directory: &Directory, outbox: &mut Outbox) -> boo
                 }
             }
         }
-        let unstored = !seen.events.is_empty() && !overdue(parts, &seen);
-        if unstored || !let_go(parts, &seen).await {
+        if (is_unstored(&seen) && !overdue(parts, &seen)) || !let_go(parts, &seen).await {
             outbox.hold(seen);
         } else {
             outbox.done(&seen);
@@ -196,6 +198,11 @@ async fn append(parts: &Parts, directory: &Directory, seen: &Seen) -> Result<(),
     }
 }
 
+/// True when an object has transitions that are not stored, or on its way out may have some.
+fn is_unstored(seen: &Seen) -> bool {
+    !seen.events.is_empty() || (seen.unreadable && seen.leaving.is_some())
+}
+
 /// True when an object waits for its deletion longer than the store may be away.
 fn overdue(parts: &Parts, seen: &Seen) -> bool {
     let Some((since, _)) = &seen.leaving else { return false };
@@ -206,13 +213,14 @@ fn overdue(parts: &Parts, seen: &Seen) -> bool {
 /// Removes the finalizer where the object waits for it; false when that has to be tried again.
 async fn let_go(parts: &Parts, seen: &Seen) -> bool {
     let Some((since, stay)) = &seen.leaving else { return true };
-    if !seen.events.is_empty() {
-        error!(name = seen.name, deleted = %since, events = seen.events.len(), "store still away: object let go, events lost");
+    if is_unstored(seen) {
+        let why = if seen.unreadable { "object cannot be read" } else { "store still away" };
+        error!(name = seen.name, deleted = %since, events = seen.events.len(), why, "object let go, events lost");
     }
     let call = (seen.release)(parts, seen, stay);
     match tokio::time::timeout(parts.settings.kube_timeout, call).await {
         Ok(Ok(())) => {
-            if !seen.events.is_empty() {
+            if is_unstored(seen) {
                 parts.metrics.abandoned();
             }
             true

@@ -22,6 +22,8 @@ pub(super) struct Seen {
     pub leaving: Option<(Timestamp, Vec<String>)>,
     /// The object is gone from the API server.
     pub gone: bool,
+    /// It is not as this version's schema says: what it records cannot be told.
+    pub unreadable: bool,
     /// Recorded transitions that are not stored, by sequence.
     pub events: BTreeMap<u32, Event>,
     /// Removes the finalizer of an object of this kind.
@@ -161,6 +163,7 @@ mod tests {
             resource_version: "1".into(),
             leaving: None,
             gone: false,
+            unreadable: false,
             events: (1..=last).map(|sequence| (sequence, event(uid, sequence))).collect(),
             release: |_, _, _| std::future::ready(Ok(())).boxed(),
         }

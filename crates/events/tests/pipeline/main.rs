@@ -342,6 +342,24 @@ async fn an_object_is_let_go_with_an_error_when_the_store_stays_away() {
 }
 
 #[tokio::test]
+async fn an_object_that_cannot_be_read_is_not_held_for_ever() {
+    let (api, client) = Api::start().await;
+    let (store, _directory) = store().await;
+    let mut object = workflow("we-1", &["PhaseOfALaterVersion"]);
+    object["metadata"]["deletionTimestamp"] = "2025-01-02T03:04:05Z".into();
+    object["metadata"]["finalizers"] = json!(["kubernaut.io/outbox"]);
+    api.put("workflowexecutions", object.clone());
+    object["metadata"]["name"] = "we-2".into();
+    object["metadata"]["uid"] = "uid-we-2".into();
+    object["metadata"]["deletionTimestamp"] = jiff::Timestamp::now().to_string().into();
+    api.put("workflowexecutions", object);
+    let operator = operate(client, store, settings());
+    api.until("gone", |api| api.get("workflowexecutions", "we-1").is_none()).await;
+    api.until("counted", |_| operator.metrics().contains("kubernaut_completion_events_abandoned_total 1")).await;
+    assert!(api.get("workflowexecutions", "we-2").is_some(), "a version that can read it may come back in time");
+}
+
+#[tokio::test]
 async fn an_invalid_sink_says_which_field_is_wrong() {
     let (api, client) = Api::start().await;
     let (store, _directory) = store().await;
