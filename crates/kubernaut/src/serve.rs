@@ -4,6 +4,7 @@
 //! part within the process; the kubelet does that for the whole.
 
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,14 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     telemetry::init(&config.log)?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config))
+    let threads = threads(std::thread::available_parallelism().map_or(1, NonZero::get));
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?.block_on(serve(config))
+}
+
+/// Worker threads on so many cores. The work is waiting; on a large node a thread per core would only cost
+/// memory (each has an allocator arena of its own).
+fn threads(cores: usize) -> usize {
+    cores.clamp(1, 4)
 }
 
 /// The log of a Job: JSON, as the operator's by default.
@@ -300,5 +308,15 @@ fn decision_settings(config: &Config) -> Settings {
             service_account_prefix: config.execution.service_account_prefix.clone(),
             timeout: config.execution.job_timeout.std(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_node_does_not_make_a_large_process() {
+        assert_eq!([0, 1, 2, 4, 64].map(threads), [1, 1, 2, 4, 4]);
     }
 }

@@ -269,7 +269,7 @@ pub struct ControllersConfig {
 pub struct LeaderElectionConfig {
     /// False only where there is certainly one process.
     pub enabled: bool,
-    /// Name of the Lease.
+    /// Name of the Lease; with `-controllers` or `-relay` behind it where a process runs one of the two only.
     pub lease_name: String,
     /// How long after its last sign of life a leader is replaced.
     pub lease_duration: Duration,

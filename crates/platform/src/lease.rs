@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::core::ObjectMeta;
 use tokio::time::Instant;
 
-use crate::config::Config;
+use crate::config::{Config, Role};
 
 pub use run::{LeaseError, register, run};
 
@@ -68,12 +68,22 @@ impl Settings {
         let election = &config.leader_election;
         Self {
             namespace: config.namespace.clone(),
-            name: election.lease_name.clone(),
+            name: lease_name(config),
             identity: config.identity.clone(),
             lease_duration: election.lease_duration.std(),
             renew_deadline: election.renew_deadline.std(),
             retry_period: election.retry_period.std(),
         }
+    }
+}
+
+/// Processes that run different parts do not stand against each other: one of them would never work.
+fn lease_name(config: &Config) -> String {
+    let name = &config.leader_election.lease_name;
+    match (config.runs(Role::Controllers), config.runs(Role::Relay)) {
+        (true, false) => format!("{name}-controllers"),
+        (false, true) => format!("{name}-relay"),
+        _ => name.clone(),
     }
 }
 
@@ -198,6 +208,14 @@ mod tests {
         let observed = Observed { lease: lease_of(holder), since: clock.at(100) };
         let step = step(clock.at(now), Some(&observed), Some(clock.at(100)), &settings());
         (clock, step)
+    }
+
+    #[test]
+    fn processes_of_different_roles_do_not_stand_for_the_same_lease() {
+        let name = |roles: &[Role]| Settings::from_config(&Config { roles: roles.to_vec(), ..Config::default() }).name;
+        assert_eq!(name(&[Role::Gateway, Role::Controllers, Role::Relay]), "kubernaut-leader");
+        assert_eq!(name(&[Role::Controllers, Role::Gateway]), "kubernaut-leader-controllers");
+        assert_eq!(name(&[Role::Relay]), "kubernaut-leader-relay");
     }
 
     #[test]
