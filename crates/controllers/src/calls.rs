@@ -153,6 +153,21 @@ pub async fn delete<K: Object>(ctx: &Ctx, name: &str) -> Result<(), Error> {
     timed(ctx.call_timeout, &call, delete).await
 }
 
+/// Puts a finalizer on an object; false when it is there already.
+pub async fn put_finalizer_on<K: Object>(ctx: &Ctx, object: &K, finalizer: &str) -> Result<bool, Error> {
+    if object.finalizers().iter().any(|own| own == finalizer) {
+        return Ok(false);
+    }
+    let all: Vec<_> = object.finalizers().iter().map(String::as_str).chain([finalizer]).collect();
+    let patch = serde_json::json!({
+        "metadata": {"resourceVersion": object.resource_version(), "finalizers": all},
+    });
+    let name = object.name_any();
+    let call = format!("put {finalizer} on {} {name}", K::kind(&()));
+    let (api, parameters) = (api::<K>(ctx), PatchParams::default());
+    timed(ctx.call_timeout, &call, api.patch_metadata(&name, &parameters, &Patch::Merge(patch))).await.map(|_| true)
+}
+
 /// Takes one finalizer off an object; fine when it, or the object, is gone already.
 pub async fn take_finalizer_off<K: Object>(ctx: &Ctx, object: &K, finalizer: &str) -> Result<(), Error> {
     if !object.finalizers().iter().any(|own| own == finalizer) {

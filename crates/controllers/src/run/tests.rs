@@ -92,7 +92,10 @@ fn target() -> Value {
 fn request(status: &Value) -> Value {
     json!({
         "apiVersion": "kubernaut.io/v1alpha1", "kind": "RemediationRequest",
-        "metadata": {"name": "rr-1", "namespace": "ns", "uid": "u1", "resourceVersion": "7", "generation": 1},
+        "metadata": {
+            "name": "rr-1", "namespace": "ns", "uid": "u1", "resourceVersion": "7", "generation": 1,
+            "finalizers": [labels::OUTBOX_FINALIZER],
+        },
         "spec": {"signal": {"source": "t", "name": "Down", "fingerprint": "f".repeat(64)}, "target": target()},
         "status": status,
     })
@@ -139,6 +142,18 @@ async fn an_own_write_is_waited_for_only_when_it_changed_something() {
         reconcile::<Requests>(request.clone(), ctx.clone()).await.unwrap();
     }
     assert_eq!(statuses(&log).len(), 1, "the old version is not decided on again");
+}
+
+#[tokio::test]
+async fn a_request_that_a_person_made_is_held_for_the_relay_before_anything_is_recorded() {
+    let (ctx, log) = server(|_, _, body| (200, body)).await;
+    let mut plain = request(&Value::Null);
+    plain["metadata"]["finalizers"] = json!(["example.com/own"]);
+    reconcile::<Requests>(object(plain), ctx).await.unwrap();
+    let calls = log.lock().unwrap();
+    let held =
+        json!({"metadata": {"resourceVersion": "7", "finalizers": ["example.com/own", labels::OUTBOX_FINALIZER]}});
+    assert_eq!((calls.len(), &calls[0].0, &calls[0].2), (1, &"PATCH".to_owned(), &held));
 }
 
 #[tokio::test]
