@@ -9,27 +9,32 @@
 //!    are those of long ago.
 //! 2. `image_pull` and `configuration` before `bad_rollout`: they come from a new revision too, and name
 //!    what is missing.
-//! 3. `bad_rollout` before `out_of_memory`: when a revision that changed the container brought the kills
+//! 3. `dependency` before `bad_rollout`: what is broken upstream is the cause, and its victims recover with it.
+//! 4. `bad_rollout` before `out_of_memory`: when a revision that changed the container brought the kills
 //!    with it, the change is the cause and more memory would only hide it.
-//! 4. `never_ready` after those that saw a container fail: that one says more.
-//! 5. `claim` before `unschedulable`, which it explains; `refused` is about pods that do not even exist.
-//! 6. `autoscaler` when no pod fails: a workload that is broken has no use for more pods.
-//! 7. `healthy` last: nothing is wrong only when nothing else fits.
+//! 5. `never_ready` after those that saw a container fail: that one says more.
+//! 6. `claim` before `unschedulable`, which it explains; `refused` is about pods that do not even exist.
+//! 7. `permission` late: it rests on a log alone. `budget` and `autoscaler` when no pod fails: a workload
+//!    that is broken has no use for more pods.
+//! 8. `healthy` last: nothing is wrong only when nothing else fits.
 //!
 //! An action is proposed only where the evidence shows that it would help; everything else is left to
-//! a person. Deliberately absent: reading logs. What a program prints is shown to people and decides
-//! nothing here.
+//! a person. What a program prints leads to no action: only `dependency` and `permission` read logs, to
+//! confirm, and both propose nothing.
 
 mod autoscaler;
 mod bad_rollout;
+mod budget;
 mod claim;
 mod configuration;
+mod dependency;
 mod facts;
 mod healthy;
 mod image_pull;
 mod never_ready;
 mod node;
 mod out_of_memory;
+mod permission;
 mod refused;
 mod rollback;
 mod unschedulable;
@@ -61,12 +66,15 @@ const DIAGNOSERS: &[fn(&Facts<'_>) -> Option<Finding>] = &[
     node::diagnose,
     image_pull::diagnose,
     configuration::diagnose,
+    dependency::diagnose,
     bad_rollout::diagnose,
     out_of_memory::diagnose,
     never_ready::diagnose,
     claim::diagnose,
     unschedulable::diagnose,
     refused::diagnose,
+    permission::diagnose,
+    budget::diagnose,
     autoscaler::diagnose,
 ];
 

@@ -7,7 +7,9 @@
 mod autoscaler;
 mod bounds;
 mod changes;
+mod dependencies;
 mod events;
+mod hosts;
 mod logs;
 mod nodes;
 mod pods;
@@ -93,7 +95,10 @@ pub async fn collect(
             let around = surroundings::surround(&reader, &mut found.evidence, &found.pods, &mut gaps).await;
             found.uids.extend(around);
             let logs = logs_of(&reader, &found.pods, &mut gaps).await;
-            fill(&mut evidence, found, logs);
+            found.evidence.logs = logs;
+            found.evidence.dependencies =
+                dependencies::dependencies(&reader, &found.evidence, &found.pods, &mut gaps).await;
+            fill(&mut evidence, found);
             true
         }
         Err(gap) => {
@@ -226,7 +231,7 @@ async fn logs_of(reader: &Reader<'_>, pods: &[Pod], gaps: &mut Vec<Gap>) -> Vec<
     logs
 }
 
-fn fill(evidence: &mut Evidence, found: Found, logs: Vec<ContainerLog>) {
+fn fill(evidence: &mut Evidence, found: Found) {
     let collected_at = evidence.collected_at.take();
     let mut uids = found.uids;
     uids.extend(found.pods.iter().map(|pod| uid(&pod.metadata)));
@@ -234,7 +239,6 @@ fn fill(evidence: &mut Evidence, found: Found, logs: Vec<ContainerLog>) {
         collected_at,
         pods: pods::evidence(&found.pods),
         events: events::records(&found.events, &uids),
-        logs,
         ..found.evidence
     };
 }

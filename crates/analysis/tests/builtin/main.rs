@@ -4,6 +4,7 @@ mod configuration;
 mod nodes;
 mod placement;
 mod scaling;
+mod upstream;
 
 use jiff::Timestamp;
 use kubernaut_analysis::{Builtin, Provider, Question, builtin};

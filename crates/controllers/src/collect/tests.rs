@@ -25,6 +25,10 @@ const LOG: &str = "/log";
 
 const NONE: &str = "{apiVersion: v1, kind: List, metadata: {}, items: []}";
 const QUOTAS: &str = "{apiVersion: v1, kind: List, metadata: {}, items: [{metadata: {name: compute}, status: {hard: {pods: '2'}, used: {pods: '2'}}}]}";
+const DATABASE: &str = "{apiVersion: v1, kind: List, metadata: {}, items: [{metadata: {name: database, namespace: data}, spec: {replicas: 1, serviceName: db, \
+    selector: {matchLabels: {app: db}}, template: {metadata: {labels: {app: db}}}}, status: {replicas: 1}}]}";
+const DB: &str =
+    "{apiVersion: v1, kind: Service, metadata: {name: db, namespace: data, uid: db-1}, spec: {selector: {app: db}}}";
 const DEAD_NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: n1, uid: node-1}, status: {conditions: [{type: Ready, status: Unknown}]}}";
 const NODES: &str = "{apiVersion: v1, kind: NodeList, metadata: {}, items: [{metadata: {name: n2}, status: {conditions: [{type: Ready, status: 'True'}]}}]}";
 
@@ -38,6 +42,8 @@ const WELL: &[(&str, Answer)] = &[
     ("/horizontalpodautoscalers", Answer::Yaml(NONE)),
     ("/poddisruptionbudgets", Answer::Yaml(NONE)),
     ("/resourcequotas", Answer::Yaml(QUOTAS)),
+    ("/namespaces/data/services/db", Answer::Yaml(DB)),
+    ("/services", Answer::Yaml(NONE)),
     ("/nodes?", Answer::Yaml(NODES)),
     ("/nodes/", Answer::Yaml(DEAD_NODE)),
 ];
@@ -168,6 +174,20 @@ async fn nodes_in_trouble_are_told_with_how_many_others_there_are() {
 
     let collected = run(but("/nodes/", Answer::Refuse(403, "Forbidden")), &target()).await;
     assert!(collected.evidence.nodes.is_empty() && collected.degraded[0].starts_with("nodes "));
+}
+
+#[tokio::test]
+async fn a_service_that_the_log_names_is_looked_up_where_it_lives() {
+    let mut answers = but(LOG, Answer::Text("cannot connect to db.data.svc:5432: connection refused\n"));
+    answers.insert(0, ("/namespaces/data/pods", Answer::Yaml(NONE)));
+    answers.insert(0, ("/namespaces/data/deployments", Answer::Yaml(NONE)));
+    answers.insert(0, ("/namespaces/data/statefulsets", Answer::Yaml(DATABASE)));
+    let collected = run(answers, &target()).await;
+    assert!(collected.degraded.is_empty(), "{:?}", collected.degraded);
+    let [db] = &collected.evidence.dependencies[..] else { panic!("{:?}", collected.evidence.dependencies) };
+    assert_eq!((db.host.as_str(), db.exists, db.selects, db.ready_endpoints), ("db.data.svc", true, true, 0));
+    assert_eq!(db.workload.as_ref().map(|one| one.name.as_str()), Some("database"));
+    assert_eq!((db.replicas, db.ready_replicas), (Some(1), Some(0)));
 }
 
 #[tokio::test]

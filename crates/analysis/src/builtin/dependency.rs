@@ -1,0 +1,138 @@
+//! What the target depends on is broken, and the target says so: the cause is there, and a person has to look.
+//!
+//! Nothing is proposed: the dependency has an owner of its own, and its own alert. That a Service has no
+//! ready pod is what the cluster says; the log of the failing container only has to confirm, in one of
+//! its last lines, that a connection to it failed. A Service that the current revision began to name is
+//! the revision's mistake and left to the other diagnosers.
+//!
+//! | Signal | Weight |
+//! |---|---|
+//! | A Service that the target names does not exist or has no ready pod | 0.40 |
+//! | One of the last lines of a failing container tells of a failed connection | 0.20 |
+//! | That line names the Service | 0.20 |
+//! | The workload behind it wants pods and has none ready | 0.10 |
+//! | No revision of the target was made within the last hour | 0.10 |
+
+use kubernaut_api::evidence::{ContainerLog, Dependency, PodEvidence};
+use kubernaut_domain::diagnosis::Finding;
+
+use super::facts::{Facts, cite};
+use super::signal;
+
+/// What a container says when it ends stands in its last lines.
+const LAST_LINES: usize = 5;
+
+pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
+    let ill: Vec<&PodEvidence> =
+        facts.current_pods().into_iter().filter(|pod| !pod.ready || !facts.failing(&[pod]).is_empty()).collect();
+    let broken: Vec<&Dependency> =
+        facts.evidence.dependencies.iter().filter(|one| is_broken(one) && !began_to_name(facts, one)).collect();
+    let errors: Vec<(&ContainerLog, &str)> = (facts.evidence.logs.iter())
+        .filter(|log| ill.iter().any(|pod| pod.name == log.pod))
+        .flat_map(|log| log.lines.iter().rev().take(LAST_LINES).map(move |line| (log, line.as_str())))
+        .filter(|(_, line)| is_connection_error(line))
+        .collect();
+    let naming = errors.iter().find_map(|error| Some((*broken.iter().find(|one| names(error.1, one))?, *error)));
+    let (dependency, (log, _), named) = match naming {
+        Some((dependency, error)) => (dependency, error, true),
+        // An error that names no host is about the only one that is broken, if there is only one.
+        None => match (&broken[..], errors.first()) {
+            ([only], Some(error)) if !facts.evidence.dependencies.iter().any(|one| names(error.1, one)) => {
+                (*only, *error, false)
+            }
+            _ => return None,
+        },
+    };
+    let wants = dependency.replicas.is_some_and(|replicas| replicas > 0) && dependency.ready_replicas == Some(0);
+    let service = &dependency.object;
+    let state = match (dependency.exists, &dependency.workload) {
+        (false, _) => "does not exist".to_owned(),
+        (true, Some(workload)) => format!(
+            "has no ready pod: {workload} has {} of {} replicas ready",
+            dependency.ready_replicas.unwrap_or_default(),
+            dependency.replicas.unwrap_or_default()
+        ),
+        (true, None) => "has no ready pod and no workload behind it".to_owned(),
+    };
+    let mut evidence = vec![cite("Service", &service.name, format!("{}, {state}", dependency.named_in))];
+    if let Some(workload) = &dependency.workload {
+        let ailment = if dependency.ailment.is_empty() { "no pod of it was seen" } else { &dependency.ailment };
+        evidence.push(cite(&workload.kind, &workload.name, ailment));
+    }
+    evidence.push(cite(
+        "Pod",
+        &log.pod,
+        format!("container {} tells of a failed connection in its last lines", log.container),
+    ));
+    evidence.push(facts.cite_workload());
+    Some(Finding {
+        cause: "DependencyBroken".into(),
+        summary: format!("{} fails because {service}, which it depends on, {state}.", facts.object()),
+        evidence,
+        contributing_factors: Vec::new(),
+        signals: vec![
+            signal("a Service that the target names does not exist or has no ready pod", 0.40, true),
+            signal("one of the last lines of a failing container tells of a failed connection", 0.20, true),
+            signal("that line names the Service", 0.20, named),
+            signal("the workload behind it wants pods and has none ready", 0.10, wants),
+            signal("no revision of the target was made within the last hour", 0.10, !facts.fresh()),
+        ],
+        steps: Vec::new(),
+        rationale: format!("Changing {} would not bring {service} back: its owner has to.", facts.object()),
+    })
+}
+
+fn is_broken(dependency: &Dependency) -> bool {
+    !dependency.exists || (dependency.selects && dependency.ready_endpoints == 0)
+}
+
+fn began_to_name(facts: &Facts<'_>, dependency: &Dependency) -> bool {
+    facts.changes().any(|change| names(&change.after, dependency) && !names(&change.before, dependency))
+}
+
+/// Whether a text holds the host as it was written, or the Service's name as a word of its own.
+fn names(text: &str, dependency: &Dependency) -> bool {
+    let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let text = text.to_lowercase();
+    let whole = |word: &str| {
+        text.match_indices(word).any(|(at, _)| {
+            let (before, after) = (&text[..at], &text[at + word.len()..]);
+            !before.ends_with(part) && !before.ends_with('.') && !after.starts_with(part)
+        })
+    };
+    !dependency.object.name.is_empty() && (whole(&dependency.host) || whole(&dependency.object.name))
+}
+
+/// What programs of all kinds write when they cannot connect.
+fn is_connection_error(line: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "connection refused",
+        "econnrefused",
+        "no such host",
+        "enotfound",
+        "eai_again",
+        "name or service not known",
+        "name resolution",
+        "could not connect",
+        "couldn't connect",
+        "cannot connect",
+        "can't connect",
+        "failed to connect",
+        "unable to connect",
+        "connection timed out",
+        "connect timeout",
+        "etimedout",
+        "i/o timeout",
+        "no route to host",
+        "host unreachable",
+        "connection reset",
+        "bad address",
+        "could not translate host name",
+        "unknown host",
+        "unknownhost",
+        "dial tcp",
+        "connection error",
+    ];
+    let line = line.to_lowercase();
+    WORDS.iter().any(|word| line.contains(word))
+}
