@@ -21,6 +21,9 @@ use crate::{registry, relay};
 /// How often events past their retention are removed.
 const SWEEP: Duration = Duration::from_hours(6);
 
+/// How long the drivers get to stop and the last status to be written.
+const STOP: Duration = Duration::from_secs(5);
+
 /// Everything the event path works with.
 pub struct Parts {
     /// Client of the API server.
@@ -105,13 +108,22 @@ pub async fn run(parts: Parts, token: CancellationToken) -> Result<(), Error> {
     let directory = Arc::new(Directory::new());
     info!(namespace = parts.namespace, "event path starts");
     let ended = tokio::select! {
-        () = token.cancelled() => return Ok(()),
+        // The registry ends when it is asked to, once its drivers have; only a stuck one is not waited for.
+        () = overdue(&token) => {
+            warn!("the drivers of the sinks did not stop in time");
+            return Ok(());
+        }
         () = relay::run(&parts, &directory) => "relay",
         () = registry::run(&parts, &directory, token.child_token()) => "registry",
         () = sweep(&parts) => "sweep",
     };
     // A part that sees the cancellation first has ended as asked.
     if token.is_cancelled() { Ok(()) } else { Err(Error(ended)) }
+}
+
+async fn overdue(token: &CancellationToken) {
+    token.cancelled().await;
+    tokio::time::sleep(STOP).await;
 }
 
 /// Removes events past their retention.

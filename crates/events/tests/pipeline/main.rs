@@ -216,6 +216,8 @@ async fn receiver(status: u16) -> (String, Arc<Mutex<Vec<String>>>) {
 struct Operator {
     store: Sqlite,
     metrics: prometheus_client::registry::Registry,
+    task: tokio::task::JoinHandle<Result<(), kubernaut_events::Error>>,
+    token: CancellationToken,
     _guard: DropGuard,
 }
 
@@ -242,8 +244,8 @@ fn operate_on(client: kube::Client, used: impl Store, store: Sqlite, settings: S
         metrics: Metrics::new(&mut metrics),
         settings,
     };
-    tokio::spawn(run(parts, token.clone()));
-    Operator { store, metrics, _guard: token.drop_guard() }
+    let task = tokio::spawn(run(parts, token.clone()));
+    Operator { store, metrics, task, token: token.clone(), _guard: token.drop_guard() }
 }
 
 fn settings() -> Settings {
@@ -293,6 +295,26 @@ async fn every_recorded_transition_reaches_the_sink_once_and_in_order_also_after
     assert_eq!(types, ["workflow.pending", "workflow.pending", "workflow.executing", "workflow.complete"]);
     let status = &api.get("eventsinks", "audit").expect("a sink")["status"];
     assert_eq!(status["conditions"][0]["reason"], "Serving");
+}
+
+#[tokio::test]
+async fn who_stops_first_lets_the_drivers_end_and_writes_the_last_status() {
+    let (api, client) = Api::start().await;
+    let (store, _directory) = store().await;
+    let (url, received) = receiver(200).await;
+    api.put("eventsinks", sink("audit", &url, &["workflow.*"]));
+    let rarely = Settings { status_interval: Duration::from_hours(1), ..settings() };
+    let mut operator = operate(client, store, rarely);
+    api.until("registered", |api| api.get("eventsinks", "audit").expect("a sink")["status"]["pending"] == 0).await;
+    api.put("workflowexecutions", workflow("we-1", &["Pending"]));
+    api.until("one event", |_| received.lock().expect("a lock").len() == 1).await;
+    while operator.store.counts("eventsink/audit/uid-audit").await.expect("counts").delivered == 0 {
+        tokio::task::yield_now().await;
+    }
+    operator.token.cancel();
+    let ended = tokio::time::timeout(DEADLINE, &mut operator.task).await.expect("an end").expect("no panic");
+    ended.expect("as asked");
+    assert_eq!(api.get("eventsinks", "audit").expect("a sink")["status"]["delivered"], 1);
 }
 
 #[tokio::test]
