@@ -72,6 +72,7 @@ pub(crate) async fn run(parts: &Parts, directory: &Directory, token: Cancellatio
                 write_at.get_or_insert_with(|| Instant::now() + parts.settings.status_interval);
             }
             () = at(write_at) => {
+                registry.renew_tokens().await;
                 let complete = registry.write().await;
                 write_at = (!complete).then(|| Instant::now() + parts.settings.status_interval);
             }
@@ -115,6 +116,8 @@ struct Sink {
     report: Report,
     wake: Arc<Notify>,
     driver: Option<Driver>,
+    /// What the driver sends as its bearer token.
+    token: Option<String>,
     /// Something failed that may work later.
     again: bool,
 }
@@ -186,6 +189,7 @@ impl Registry<'_> {
                 report: Report::new(Arc::clone(&self.changed)),
                 wake: Arc::new(Notify::new()),
                 driver: None,
+                token: None,
                 again: false,
             },
         };
@@ -235,6 +239,7 @@ impl Registry<'_> {
                 return Ok(Fate::Waiting(Reason::SecretUnavailable, why));
             }
         };
+        sink.token.clone_from(&token);
         let client = match self.connect(&sink.object, token).await {
             Ok(client) => client,
             Err(error) => return Ok(Fate::Invalid(error.to_string())),
@@ -329,6 +334,26 @@ impl Registry<'_> {
         info!(sink = key, "sink forgotten");
         if let Err(error) = self.parts.store.forget_sink(key).await {
             warn!(sink = key, %error, "cannot forget the sink");
+        }
+    }
+
+    /// A token that a sink refuses may have been replaced in its Secret: where it was, the new one is sent
+    /// from now on.
+    async fn renew_tokens(&mut self) {
+        let failing =
+            |sink: &Sink| sink.driver.is_some() && sink.token.is_some() && sink.report.health().failing.is_some();
+        let names: Vec<String> =
+            self.sinks.iter().filter(|(_, sink)| failing(sink)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            let Some(mut sink) = self.sinks.remove(&name) else { continue };
+            if self.bearer_token(&sink.object).await.is_ok_and(|token| token != sink.token) {
+                if let Some(driver) = sink.driver.take() {
+                    driver.stop().await;
+                }
+                self.configure(sink).await;
+            } else {
+                self.sinks.insert(name, sink);
+            }
         }
     }
 

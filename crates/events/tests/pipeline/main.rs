@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::StreamExt;
@@ -102,6 +102,9 @@ async fn serve(State(api): State<Api>, request: Request) -> Response {
         (&Method::PATCH | &Method::PUT, ["apis", "kubernaut.io", "v1alpha1", "namespaces", _, plural, name, ..]) => {
             write(&api, plural, name, &body)
         }
+        (&Method::GET, ["api", "v1", .., "secrets", name]) => api
+            .get("secrets", name)
+            .map_or_else(|| refusal(404, "NotFound"), |secret| secret.to_string().into_response()),
         (&Method::POST, [.., "events"]) => (StatusCode::CREATED, body).into_response(),
         _ => refusal(404, "NotFound"),
     }
@@ -420,6 +423,38 @@ async fn a_sink_that_answers_410_is_disabled_and_stays_so_after_a_restart() {
     api.until("pending", |api| api.get("eventsinks", "audit").expect("a sink")["status"]["pending"] == 3).await;
     assert_eq!(received.lock().expect("a lock").len(), 1);
     assert_eq!(timeline(&operator.store).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_token_that_was_replaced_is_sent_without_a_restart() {
+    let (api, client) = Api::start().await;
+    let (store, _directory) = store().await;
+    let handler = |headers: HeaderMap| async move {
+        if headers["authorization"] == "Bearer new" { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(handler))).await });
+    let secret = |value: &str| json!({"metadata": {"name": "audit", "namespace": NAMESPACE}, "data": {"token": value}});
+    api.put("secrets", secret("b2xk"));
+    let mut audit = sink("audit", &url, &["workflow.*"]);
+    audit["spec"]["http"]["bearerToken"] = json!({"name": "audit", "key": "token"});
+    api.put("eventsinks", audit);
+    let _operator = operate(client, store, settings());
+    let status = |api: &Api, field: &str| api.get("eventsinks", "audit").expect("a sink")["status"][field].clone();
+    api.put("workflowexecutions", workflow("we-0", &["Pending"]));
+    api.until("refused", |api| status(api, "deadLetters") == 1).await;
+    api.put("secrets", secret("bmV3"));
+    let delivered = async {
+        for number in 1.. {
+            api.put("workflowexecutions", workflow(&format!("we-{number}"), &["Pending"]));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if status(&api, "delivered").as_u64() > Some(0) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, delivered).await.expect("the new token is sent");
 }
 
 #[tokio::test]
