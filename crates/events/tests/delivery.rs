@@ -253,6 +253,28 @@ async fn success_is_done() {
 }
 
 #[tokio::test]
+async fn an_answer_counts_although_its_text_never_ends() {
+    let mut world = World::new(events(&["we-1"], 1)).await;
+    let asked: Arc<Mutex<u32>> = Arc::default();
+    let count = asked.clone();
+    let router = Router::new().route(
+        "/events",
+        post(move || async move {
+            *count.lock().expect("a lock") += 1;
+            axum::body::Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>())
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/events", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    world.timeout = Duration::from_millis(500);
+    world.connect("audit", &url).await;
+    world.publish().await;
+    world.until("audit", "delivered", |counts| counts.delivered + counts.dead == 1).await;
+    assert_eq!((world.counts("audit").await.delivered, *asked.lock().expect("a lock")), (1, 1));
+}
+
+#[tokio::test]
 async fn a_redirect_is_never_followed() {
     check(|_, _| Reply::Redirect("/events"), "dead", 3).await;
 }

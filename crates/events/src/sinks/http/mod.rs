@@ -22,6 +22,8 @@ use crate::event::{ContentMode, STRUCTURED};
 const IDLE: Duration = Duration::from_mins(1);
 /// So much of an answer is read to keep the connection; an answer's text is not used.
 const MAX_ANSWER: usize = 64 * 1024;
+/// So long it is waited for: the status has been told already, and must not count as no answer.
+const ANSWER: Duration = Duration::from_millis(100);
 
 /// Where and how events are posted.
 #[derive(Clone, Debug)]
@@ -134,7 +136,8 @@ impl Sink for HttpSink {
         match self.request(event).send().await {
             Ok(response) => {
                 let outcome = classify::reply(response.status(), response.headers(), jiff::Timestamp::now());
-                discard(response).await;
+                // A connection whose answer does not end is closed.
+                let _ = tokio::time::timeout(ANSWER, discard(response)).await;
                 outcome
             }
             Err(error) => Outcome::Retry { after: None, why: chain(&error) },
