@@ -59,7 +59,7 @@ pub struct RemediationRequestSpec {
     #[schemars(range(min = 1), extend("format" = "int64"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("spec.episode is immutable"))]
     pub episode: u32,
-    /// Set to true to cancel: nothing new starts, a running Job is stopped, the end is Cancelled (R1.8).
+    /// Set to true to cancel: nothing new starts, a running Job is left to end, the end is Cancelled (R1.8).
     #[serde(default, skip_serializing_if = "is_false")]
     pub cancelled: bool,
     /// Run the whole pipeline, send every mutation with `dryRun=All` and say what would have been done (R1.9).
