@@ -225,16 +225,7 @@ async fn lead(
     tracing::info!("leading");
     let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
     if config.roles.contains(&Role::Relay) {
-        let parts = kubernaut_events::Parts {
-            client: client.clone(),
-            namespace: config.namespace.clone(),
-            cluster: config.cluster.clone(),
-            store: Arc::new(Sqlite::open(&config.store.path).await?),
-            metrics: events,
-            settings: event_settings(config),
-        };
-        let run = kubernaut_events::run(parts, token.clone());
-        tasks.spawn(named("relay", async move { run.await.map_err(Into::into) }));
+        tasks.spawn(named("relay", relay(config.clone(), client.clone(), events, token.clone())));
     }
     if config.roles.contains(&Role::Controllers) {
         config.job_image()?;
@@ -254,6 +245,39 @@ async fn lead(
         }));
     }
     until_end(&mut tasks, token).await
+}
+
+/// The event path, once its store is open.
+async fn relay(
+    config: Config,
+    client: Client,
+    metrics: kubernaut_events::Metrics,
+    token: CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(store) = token.run_until_cancelled(open(&config.store.path)).await else { return Ok(()) };
+    let parts = kubernaut_events::Parts {
+        client,
+        namespace: config.namespace.clone(),
+        cluster: config.cluster.clone(),
+        store: Arc::new(store),
+        metrics,
+        settings: event_settings(&config),
+    };
+    kubernaut_events::run(parts, token).await.map_err(Into::into)
+}
+
+/// Opens the store. While it cannot be opened (a full or missing volume, a damaged file) remediations go on:
+/// the API server holds their events.
+async fn open(path: &Path) -> Sqlite {
+    let mut wait = Duration::from_millis(200);
+    loop {
+        match Sqlite::open(path).await {
+            Ok(store) => return store,
+            Err(error) => tracing::error!(%error, retry_in = ?wait, "no event store: events wait, remediations go on"),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(30));
+    }
 }
 
 fn gateway_settings(config: &Config) -> kubernaut_gateway::Settings {
@@ -314,6 +338,20 @@ fn decision_settings(config: &Config) -> Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_cannot_be_opened_is_opened_later() {
+        let folder = std::env::temp_dir().join(format!("kubernaut-serve-{}", std::process::id()));
+        std::fs::write(&folder, "in the way").unwrap();
+        let path = folder.join("events.db");
+        let mut opening = Box::pin(open(&path));
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut opening).await;
+        std::fs::remove_file(&folder).unwrap();
+        assert!(early.is_err());
+        let store = tokio::time::timeout(Duration::from_secs(20), opening).await.expect("a store");
+        store.close().await;
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn a_large_node_does_not_make_a_large_process() {
