@@ -300,23 +300,8 @@ async fn a_dry_run_changes_nothing_and_says_what_it_would_have_done() -> Result<
     let before = state(&deployment);
 
     // By hand, without an alert: dry runs are asked for in the spec.
-    let name = namespace.name.replace(kubernaut_testkit::namespace::PREFIX, "rr-");
-    let request: RemediationRequest = serde_json::from_value(json!({
-        "apiVersion": "kubernaut.io/v1alpha1",
-        "kind": "RemediationRequest",
-        "metadata": { "name": name },
-        "spec": {
-            "signal": { "source": "test", "name": "TestedAppDown", "fingerprint": "5eed".repeat(16) },
-            "target": {
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
-                "namespace": namespace.name,
-                "name": "app",
-                "uid": deployment.uid(),
-            },
-            "dryRun": true,
-        },
-    }))?;
+    let request = by_hand(&app, &deployment, &json!({ "dryRun": true }))?;
+    let name = request.name_any();
     operator.api().create(&PostParams::default(), &request).await?;
     let remediation = operator.ended(&name, LIMIT).await?;
     remediation.ended_as(RequestPhase::Completed, Some(Outcome::DryRun))?;
@@ -404,6 +389,69 @@ async fn a_workflow_that_is_cancelled_while_it_runs_ends_by_itself() -> Result<(
     );
     ensure!([2, 3].contains(&app.generation().await?), "done once or not at all");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_fix_that_does_not_help_is_undone() -> Result<()> {
+    let operator = Operator::installed().await?;
+    let namespace = Namespace::managed(&operator.cluster, "undo").await?;
+    let maps = Api::<ConfigMap>::namespaced(operator.cluster.client.clone(), &namespace.name);
+    let data = Some([("greeting".to_owned(), "hello".to_owned())].into());
+    maps.create(&PostParams::default(), &ConfigMap { metadata: named("settings"), data, ..ConfigMap::default() })
+        .await?;
+    let app = App::healthy(&namespace, "app", Strategy::Recreate).await?;
+    let greeting = json!({ "configMapKeyRef": { "name": "settings", "key": "greeting" } });
+    app.roll_out(&json!({ "env": [{ "name": "GREETING", "valueFrom": greeting }] })).await?;
+    app.is_healthy(kubernaut_testkit::app::PATIENCE).await?;
+    // What the good revision needs goes away, and the next one is broken: going back does not help.
+    maps.delete("settings", &DeleteParams::default()).await?;
+    app.break_image().await?;
+    app.pod_without_image().await?;
+    let broken = app.container().await?;
+
+    let request = by_hand(&app, &app.deployment().await?, &json!({ "timeouts": { "execution": "40s" } }))?;
+    let name = request.name_any();
+    operator.api().create(&PostParams::default(), &request).await?;
+    let asked = until("a person is asked", LIMIT, || async {
+        operator.remediation(&name).await?.approval.context("no RemediationApproval")
+    })
+    .await?;
+    decide(&operator, &asked, "Approved").await?;
+
+    let remediation = operator.ended(&name, LIMIT).await?;
+    remediation.ended_as(RequestPhase::Completed, Some(Outcome::RolledBack))?;
+    remediation.check()?;
+    let [execution] = &remediation.executions[..] else { bail!("{}", remediation.history()) };
+    let phases: Vec<_> = execution.transitions().iter().map(|step| step.to.as_str()).collect();
+    assert_eq!(phases, ["Pending", "Validating", "Executing", "Verifying", "RollingBack", "Failed"]);
+    assert_eq!(remediation.jobs.len(), 2, "one that acts, one that undoes");
+    assert_eq!(app.container().await?, broken, "everything is as it was before");
+    assert_eq!(app.generation().await?, 5, "made, changed, broken, mended, undone: each once");
+    Ok(())
+}
+
+/// A request for the app's Deployment, not made by an alert, with this besides in its spec.
+fn by_hand(app: &App<'_>, deployment: &Deployment, more: &Value) -> Result<RemediationRequest> {
+    let name = app.namespace.name.replace(kubernaut_testkit::namespace::PREFIX, "rr-");
+    let mut request = json!({
+        "apiVersion": "kubernaut.io/v1alpha1",
+        "kind": "RemediationRequest",
+        "metadata": { "name": name },
+        "spec": {
+            "signal": { "source": "test", "name": "TestedAppDown", "fingerprint": "5eed".repeat(16) },
+            "target": {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "namespace": app.namespace.name,
+                "name": app.name,
+                "uid": deployment.uid(),
+            },
+        },
+    });
+    for (field, value) in more.as_object().into_iter().flatten() {
+        request["spec"][field] = value.clone();
+    }
+    Ok(serde_json::from_value(request)?)
 }
 
 /// Names of the requests about a namespace.

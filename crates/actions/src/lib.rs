@@ -4,7 +4,7 @@
 //! write once, describe. Those that change more than one object (drain_node, restart_service, update_config) refuse
 //! before the first write, and say by `Unknown` and `Incomplete` when only a part was done. Writes are absolute, carry the `resourceVersion` or uid they were decided on, and
 //! mark the target with the execution's name, so that a second run of the same execution changes nothing
-//! (design.md, invariant 5). Deliberately absent: choosing an action, undoing one, and verifying health;
+//! (ARCHITECTURE.md, invariant 5). Deliberately absent: choosing an action, undoing one, and verifying health;
 //! the controllers do that.
 
 mod act;

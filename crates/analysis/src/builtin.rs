@@ -1,4 +1,4 @@
-//! Diagnosis without a model: a list of diagnosers, asked in order (R4.1, design.md).
+//! Diagnosis without a model: a list of diagnosers, asked in order (R4.1).
 //!
 //! Each file of the folder holds one diagnoser, `diagnose(&Facts) -> Option<Finding>`, with the signals
 //! that its confidence is computed from in its `//!`. The order of [`DIAGNOSERS`] is the precedence:

@@ -54,7 +54,7 @@ pub struct AIAnalysisSpec {
 }
 
 phases! {
-    /// Phases of an AIAnalysis (R1.4).
+    /// Phases of an AIAnalysis.
     AnalysisPhase {
         /// Seen, nothing begun.
         Pending,
@@ -122,7 +122,7 @@ pub enum Risk {
     Low,
     /// Restarts or replaces pods of one workload.
     Medium,
-    /// Touches more than one workload, or cannot be undone: a person is always asked (R4.4).
+    /// Touches more than one workload, or cannot be undone: a person is always asked.
     High,
 }
 

@@ -65,7 +65,7 @@ pub struct KubernetesExecutionSpec {
 }
 
 phases! {
-    /// Phases of a KubernetesExecution (R1.6).
+    /// Phases of a KubernetesExecution.
     ExecutionPhase {
         /// Seen, nothing begun.
         Pending,
@@ -105,7 +105,7 @@ pub struct ActionResult {
     pub before: BTreeMap<String, Value>,
 }
 
-/// What happened to the target (R6.6).
+/// What happened to the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Effect {
     /// The target was changed.
@@ -130,6 +130,25 @@ pub struct JobRef {
     pub uid: String,
 }
 
+/// How an effect is undone: one more Job, made when the target did not become healthy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollback {
+    /// Action that restores the state before.
+    #[schemars(length(max = 63))]
+    pub action: String,
+    /// Its parameters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schema::free_object")]
+    pub parameters: BTreeMap<String, Value>,
+    /// Its Job, once it exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobRef>,
+    /// What its Job reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<ActionResult>,
+}
+
 /// Observed state of a KubernetesExecution.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -151,12 +170,15 @@ pub struct KubernetesExecutionStatus {
     /// When the current phase has to be over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase_deadline: Option<MicroTime>,
-    /// The Job, once it exists. Recorded Job gone without a result: the outcome is unknown (design.md, invariant 5).
+    /// The Job, once it exists. Recorded Job gone without a result: the outcome is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobRef>,
     /// What the Job reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<ActionResult>,
+    /// How the effect is undone; absent unless the target did not become healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<Rollback>,
     /// What the rehearsal with `dryRun=All` said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

@@ -1,6 +1,6 @@
 //! Labels, annotations, finalizers and field managers: every name that other programs may rely on.
 
-/// On a namespace or a resource, with the value `true`: Kubernaut may remediate it (R2.9).
+/// On a namespace or a resource, with the value `true`: Kubernaut may remediate it.
 pub const MANAGED: &str = "kubernaut.io/managed";
 /// On every child: the name of the RemediationRequest it serves.
 pub const REQUEST: &str = "kubernaut.io/request";

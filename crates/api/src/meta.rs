@@ -39,7 +39,7 @@ impl Display for TargetRef {
     }
 }
 
-/// One recorded change of phase: the source of exactly one completion event (R7.1).
+/// One recorded change of phase: the source of exactly one completion event.
 ///
 /// It is written in the same request as the phase itself. The event's id is
 /// UUIDv5(uid of the object, `seq`) and its time is `at`.
@@ -78,7 +78,7 @@ pub trait Staged: Resource<DynamicType = (), Scope = NamespaceResourceScope> {
     /// The kind's phases.
     type Phase: Phase;
 
-    /// Noun of the kind in event types: `remediation`, `processing`, `analysis`, `workflow` or `action` (R7.2).
+    /// Noun of the kind in event types: `remediation`, `processing`, `analysis`, `workflow` or `action`.
     const NOUN: &'static str;
 
     /// The current phase; `None` before the controller has seen the object.

@@ -1,5 +1,5 @@
 //! Derived names: the API server's uniqueness of names is the lock against doing a thing twice
-//! (design.md, invariant 4). A Job's name is a label value, hence the limit of 63 characters.
+//!. A Job's name is a label value, hence the limit of 63 characters.
 
 /// Longest name of a request: `ke-<request>-<step>` must fit 63 characters.
 pub const MAX_REQUEST_NAME: usize = 39;
@@ -35,6 +35,11 @@ pub fn workflow(request: &str) -> String {
 /// Name of the KubernetesExecution of one step, and of its Job.
 pub fn execution(request: &str, step: &str) -> String {
     format!("ke-{request}-{step}")
+}
+
+/// Name of the Job that undoes one step.
+pub fn rollback(request: &str, step: &str) -> String {
+    format!("ku-{request}-{step}")
 }
 
 /// ServiceAccount of an action: `rollback_deployment` runs as `<prefix>rollback-deployment`.

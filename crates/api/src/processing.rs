@@ -44,13 +44,13 @@ pub struct RemediationProcessingSpec {
     /// The object that the signal itself names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<TargetRef>,
-    /// Limit of each phase (R1.3).
+    /// Limit of each phase.
     #[schemars(schema_with = "crate::schema::duration")]
     pub timeout: Duration,
 }
 
 phases! {
-    /// Phases of a RemediationProcessing (R1.3).
+    /// Phases of a RemediationProcessing.
     ProcessingPhase {
         /// Seen, nothing begun.
         Pending,
@@ -65,7 +65,7 @@ phases! {
     } terminal { Completed, Failed }
 }
 
-/// What kind of trouble, and how urgent (R3.3).
+/// What kind of trouble, and how urgent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Classification {
@@ -107,7 +107,7 @@ pub struct RemediationProcessingStatus {
     /// When the current phase has to be over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase_deadline: Option<MicroTime>,
-    /// What was found in the cluster, bounded and redacted (R3.1, R3.2).
+    /// What was found in the cluster, bounded and redacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
     /// What kind of trouble it is.

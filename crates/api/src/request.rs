@@ -59,10 +59,10 @@ pub struct RemediationRequestSpec {
     #[schemars(range(min = 1), extend("format" = "int64"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("spec.episode is immutable"))]
     pub episode: u32,
-    /// Set to true to cancel: nothing new starts, a running Job is left to end, the end is Cancelled (R1.8).
+    /// Set to true to cancel: nothing new starts, a running Job is left to end, the end is Cancelled.
     #[serde(default, skip_serializing_if = "is_false")]
     pub cancelled: bool,
-    /// Run the whole pipeline, send every mutation with `dryRun=All` and say what would have been done (R1.9).
+    /// Run the whole pipeline, send every mutation with `dryRun=All` and say what would have been done.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dry_run: bool,
     /// Limits of this request; the configuration's where absent.
@@ -89,7 +89,7 @@ pub struct Signal {
     /// Name of the alert.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// SHA-256 over cluster, namespace, kind and name of the target, as 64 hex digits (R2.4).
+    /// SHA-256 over cluster, namespace, kind and name of the target, as 64 hex digits.
     #[schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
     pub fingerprint: String,
     /// Severity as reported, such as `critical`.
@@ -112,7 +112,7 @@ pub struct Signal {
     pub received_at: Option<MicroTime>,
 }
 
-/// Limits of one request (R1.7).
+/// Limits of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeouts {
@@ -143,7 +143,7 @@ pub struct Timeouts {
 }
 
 phases! {
-    /// Phases of a RemediationRequest (R1.2).
+    /// Phases of a RemediationRequest.
     RequestPhase {
         /// Seen, nothing begun.
         Pending,
@@ -170,7 +170,7 @@ phases! {
     } terminal { Completed, Failed, TimedOut, Cancelled }
 }
 
-/// How a remediation ended (R1.2).
+/// How a remediation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Outcome {
     /// The fix was applied and the target is healthy.

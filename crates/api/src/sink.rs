@@ -63,7 +63,7 @@ pub struct HttpSink {
     /// CloudEvents content mode.
     #[serde(default)]
     pub mode: ContentMode,
-    /// Limit of one attempt, default 5s (R7.10).
+    /// Limit of one attempt, default 5s.
     #[serde(default = "five_seconds")]
     #[schemars(schema_with = "crate::schema::duration")]
     pub timeout: Duration,
@@ -87,7 +87,7 @@ pub enum ContentMode {
     Binary,
 }
 
-/// Repeats of a failed delivery (R7.5).
+/// Repeats of a failed delivery.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Retry {

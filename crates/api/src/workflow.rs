@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::meta::{TargetRef, Transition, phases, staged};
 
-/// A plan to execute: a snapshot, never looked up again (lesson 12).
+/// A plan to execute: a snapshot, never looked up again.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "kubernaut.io",
@@ -104,7 +104,7 @@ pub enum OnFailure {
 }
 
 phases! {
-    /// Phases of a WorkflowExecution (R1.5).
+    /// Phases of a WorkflowExecution.
     WorkflowPhase {
         /// Seen, nothing begun.
         Pending,

@@ -93,7 +93,7 @@ impl<K> Found<K> {
     }
 }
 
-/// Reads what stands under a derived name and tells whether it is ours (lesson 10).
+/// Reads what stands under a derived name and tells whether it is ours.
 ///
 /// # Errors
 /// [`Error::Leftover`] while an object of an earlier owner of the same name waits for its deletion.

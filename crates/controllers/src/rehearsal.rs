@@ -1,5 +1,5 @@
 //! Rehearsal of an action with `dryRun=All`, under the action's own ServiceAccount: what the Job may
-//! not do is refused here, before anything runs (R5.2; design.md, invariant 7).
+//! not do is refused here, before anything runs (R5.2; ARCHITECTURE.md, invariant 6).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};

@@ -1,12 +1,16 @@
 //! The decision about a KubernetesExecution: rehearse, run one Job, take its result, check health.
 //!
-//! An effect happens at most once (design.md, invariant 5): the Job's name is derived, its uid is
+//! An effect happens at most once (ARCHITECTURE.md, invariant 5): the Job's name is derived, its uid is
 //! recorded, and a recorded Job that is gone without a result is never made again.
+
+mod rollback;
 
 use kubernaut_api::execution::{ActionResult, Effect, ExecutionPhase, JobRef, KubernetesExecutionStatus};
 use kubernaut_api::k8s_openapi::api::batch::v1::Job;
 use kubernaut_api::meta::Phase;
-use kubernaut_api::{KubernetesExecution, MicroTime};
+use kubernaut_api::{KubernetesExecution, MicroTime, ResourceExt, names};
+
+pub use rollback::ROLLED_BACK;
 
 use crate::health::Health;
 use crate::settings::Settings;
@@ -32,7 +36,14 @@ pub struct Seen {
     pub now: MicroTime,
 }
 
-/// The Job of the derived name.
+/// Name of the Job that an execution waits for: the one that acts or, once that is to be undone, the one
+/// that undoes.
+pub fn job_name(execution: &KubernetesExecution) -> String {
+    let undone = execution.status.as_ref().is_some_and(|status| status.rollback.is_some());
+    if undone { names::rollback(&execution.spec.request, &execution.spec.step) } else { execution.name_any() }
+}
+
+/// The Job of the derived name, see [`job_name`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobSeen {
     /// There is none.
@@ -89,7 +100,9 @@ pub fn decide(seen: &Seen) -> Plan {
     status.observed_generation = seen.execution.metadata.generation;
     let plan = proceed(&mut status, seen);
     let ended = status.phase.is_some_and(Phase::is_terminal);
-    let next = if ended { Next::OnChange } else { Next::earliest([status.phase_deadline.as_ref()]) };
+    // Past its deadline only the Job's leave is waited for, and the watch of Jobs tells of that.
+    let leaves = plan == JobPlan::Release && passed(status.phase_deadline.as_ref(), &seen.now);
+    let next = if ended || leaves { Next::OnChange } else { Next::earliest([status.phase_deadline.as_ref()]) };
     Plan { status, job: plan, next }
 }
 
@@ -98,6 +111,7 @@ fn proceed(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
         None | Some(ExecutionPhase::Pending | ExecutionPhase::Validating) => validate(status, seen),
         Some(ExecutionPhase::Executing) => follow(status, seen),
         Some(ExecutionPhase::Verifying) => verify(status, seen),
+        Some(ExecutionPhase::RollingBack) => rollback::follow(status, seen),
         // Reached again only when stopping or letting go of the Job failed the first time.
         Some(_) if matches!(seen.job, JobSeen::Running(_)) => JobPlan::Stop,
         Some(_) => release(seen),
@@ -254,12 +268,14 @@ fn verify(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
             enter(status, ExecutionPhase::Cancelled, &seen.now, why);
         }
         Some(Health::Unhealthy(_)) | None if !passed(status.phase_deadline.as_ref(), &seen.now) => {}
+        // Its result is recorded; once it is let go of, its place is free for what undoes it.
+        _ if release(seen) != JobPlan::Leave => {}
         unproven => {
             let why = match unproven {
                 Some(Health::Unhealthy(why)) => why,
                 _ => "the health of the target could not be told",
             };
-            fail(status, seen, Why::new("VerifyingTimedOut", format!("{did}, but {why}")));
+            return rollback::begin(status, seen, &format!("{did}, but {why}"));
         }
     }
     release(seen)

@@ -1,5 +1,6 @@
 //! The Job of an execution: `kubernaut act` under the ServiceAccount of its action (R6.2).
 
+use kubernaut_api::execution::Rollback;
 use kubernaut_api::k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
 };
@@ -16,6 +17,22 @@ use crate::settings::JobSettings;
 
 /// The Job of this execution: same name, owned by it, never retried by itself.
 pub fn of(execution: &KubernetesExecution, settings: &JobSettings) -> Job {
+    build(execution, &ActInput::of(execution), settings)
+}
+
+/// The Job that undoes this execution. It has a name of its own: under the same one, the mark on the
+/// target would make it look done already.
+pub fn undoing(execution: &KubernetesExecution, rollback: &Rollback, settings: &JobSettings) -> Job {
+    let input = ActInput {
+        execution: names::rollback(&execution.spec.request, &execution.spec.step),
+        action: rollback.action.clone(),
+        parameters: rollback.parameters.clone(),
+        ..ActInput::of(execution)
+    };
+    build(execution, &input, settings)
+}
+
+fn build(execution: &KubernetesExecution, input: &ActInput, settings: &JobSettings) -> Job {
     let spec = &execution.spec;
     let marks = [
         (labels::REQUEST.to_owned(), spec.request.clone()),
@@ -25,7 +42,7 @@ pub fn of(execution: &KubernetesExecution, settings: &JobSettings) -> Job {
     let timeout: std::time::Duration = spec.timeout.into();
     Job {
         metadata: ObjectMeta {
-            name: Some(execution.name_any()),
+            name: Some(input.execution.clone()),
             namespace: execution.namespace(),
             owner_references: Some(owned_by(execution)),
             labels: Some(marks.clone().into()),
@@ -49,7 +66,7 @@ pub fn of(execution: &KubernetesExecution, settings: &JobSettings) -> Job {
             }),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(marks.into()), ..ObjectMeta::default() }),
-                spec: Some(pod(execution, settings)),
+                spec: Some(pod(input, settings)),
             },
             ..JobSpec::default()
         }),
@@ -57,13 +74,13 @@ pub fn of(execution: &KubernetesExecution, settings: &JobSettings) -> Job {
     }
 }
 
-fn pod(execution: &KubernetesExecution, settings: &JobSettings) -> PodSpec {
+fn pod(input: &ActInput, settings: &JobSettings) -> PodSpec {
     let quantities = |memory: &str, cpu: Option<&str>| {
         let memory = ("memory".to_owned(), Quantity(memory.into()));
         Some(std::iter::once(memory).chain(cpu.map(|cpu| ("cpu".to_owned(), Quantity(cpu.into())))).collect())
     };
     PodSpec {
-        service_account_name: Some(names::service_account(&settings.service_account_prefix, &execution.spec.action)),
+        service_account_name: Some(names::service_account(&settings.service_account_prefix, &input.action)),
         restart_policy: Some("Never".into()),
         // The effect is written down in the same moment as it happens; there is nothing to wait for.
         termination_grace_period_seconds: Some(15),
@@ -82,7 +99,7 @@ fn pod(execution: &KubernetesExecution, settings: &JobSettings) -> PodSpec {
             args: Some(vec!["act".into()]),
             env: Some(vec![EnvVar {
                 name: ACT_INPUT_ENV.into(),
-                value: serde_json::to_string(&ActInput::of(execution)).ok(),
+                value: serde_json::to_string(input).ok(),
                 value_from: None,
             }]),
             resources: Some(ResourceRequirements {

@@ -16,6 +16,7 @@ use kubernaut_api::{
 pub(crate) use children::{child_of, owned_by};
 
 use crate::analysis::APPROVAL_EXPIRED;
+use crate::execution::ROLLED_BACK;
 use crate::health::Health;
 use crate::plan;
 use crate::settings::{Limits, Settings};
@@ -263,6 +264,9 @@ fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &L
             status.phase_deadline = Some(after(&seen.now, limits.verification));
             verify(status, seen);
         }
+        Some(WorkflowPhase::Failed) if result.reason.as_deref() == Some(ROLLED_BACK) => {
+            end(status, RequestPhase::Completed, Some(Outcome::RolledBack), seen, Why::new(ROLLED_BACK, message));
+        }
         Some(WorkflowPhase::Failed) => {
             let why = Why::new(result.reason.unwrap_or_else(|| "WorkflowFailed".into()), message);
             end(status, RequestPhase::Failed, Some(Outcome::ManualReviewRequired), seen, why);
@@ -277,7 +281,7 @@ fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &L
 }
 
 /// Did it help? Ends early on `resolved` plus health; without news of the alert, after a time of
-/// unbroken health in which the alert was not heard again (lessons 11 and 16).
+/// unbroken health in which the alert was not heard again.
 fn verify(status: &mut RemediationRequestStatus, seen: &Seen) -> Option<Child> {
     match &seen.health {
         Some(Health::Gone) => {

@@ -7,6 +7,7 @@ use kubernaut_api::meta::Phase;
 use kubernaut_api::workflow::{OnFailure, Step, StepStatus, WorkflowExecutionStatus};
 use kubernaut_api::{MicroTime, WorkflowExecution, WorkflowPhase, names};
 
+use crate::execution::ROLLED_BACK;
 use crate::request::child_of;
 use crate::settings::Settings;
 use crate::stage::{Next, Why, after, enter, passed};
@@ -102,7 +103,7 @@ fn advance(status: &mut WorkflowExecutionStatus, seen: &Seen) {
         }
     }
     let late = passed(status.phase_deadline.as_ref(), &seen.now);
-    let failed = failure(status, steps);
+    let failed = failure(status, seen);
     let stop =
         late || seen.request_over || failed.as_ref().is_some_and(|(_, on_failure)| *on_failure == OnFailure::Fail);
     if !stop {
@@ -158,16 +159,20 @@ fn coarse(phase: Option<ExecutionPhase>) -> ExecutionPhase {
 }
 
 /// The first failed step that counts: one that stops everything before one that does not.
-fn failure(status: &WorkflowExecutionStatus, steps: &[Step]) -> Option<(Why, OnFailure)> {
+fn failure(status: &WorkflowExecutionStatus, seen: &Seen) -> Option<(Why, OnFailure)> {
     let mut failed: Vec<_> = status
         .steps
         .iter()
-        .zip(steps)
+        .zip(&seen.workflow.spec.steps)
         .filter(|(state, _)| matches!(state.phase, Some(ExecutionPhase::Failed | ExecutionPhase::Cancelled)))
         .collect();
     failed.sort_by_key(|(_, step)| step.on_failure != OnFailure::Fail);
     let (state, step) = failed.first()?;
-    Some((Why::new("StepFailed", format!("step {}: {}", state.name, state.message)), step.on_failure))
+    let reason = seen.executions.get(&state.name).and_then(|execution| execution.status.as_ref()?.reason.as_deref());
+    let alone = !status.steps.iter().any(|other| other.phase == Some(ExecutionPhase::Completed));
+    // Only where nothing else was done is everything as it was before.
+    let reason = if reason == Some(ROLLED_BACK) && alone { ROLLED_BACK } else { "StepFailed" };
+    Some((Why::new(reason, format!("step {}: {}", state.name, state.message)), step.on_failure))
 }
 
 /// Steps that may start now: not started, everything before them completed, within the limit.
@@ -193,6 +198,7 @@ fn missing(status: &WorkflowExecutionStatus, seen: &Seen) -> Vec<KubernetesExecu
                 && state.phase.is_some_and(|phase| !phase.is_terminal())
         })
     };
+    let limit: std::time::Duration = spec.timeout.into();
     spec.steps
         .iter()
         .filter(|step| started(step) && !seen.executions.contains_key(&step.name))
@@ -207,7 +213,8 @@ fn missing(status: &WorkflowExecutionStatus, seen: &Seen) -> Vec<KubernetesExecu
                 plan_hash: spec.plan_hash.clone(),
                 dry_run: spec.dry_run,
                 timeout: step.timeout.unwrap_or_else(|| seen.settings.job.timeout.into()),
-                verification_timeout: seen.settings.limits.verification.into(),
+                // The other half is for undoing what did not help.
+                verification_timeout: seen.settings.limits.verification.min(limit / 2).into(),
             },
             status: None,
         })

@@ -6,7 +6,7 @@ use super::Evidence;
 use crate::meta::TargetRef;
 
 impl Evidence {
-    /// Every object that stands in it, as `Kind/name`: a citation of another one voids a claim (R4.2).
+    /// Every object that stands in it, as `Kind/name`: a citation of another one voids a claim.
     pub fn objects(&self) -> BTreeSet<String> {
         let told = |object: &TargetRef| (object.kind.clone(), object.name.clone());
         let named = |kind: &str, name: &str| (kind.to_owned(), name.to_owned());

@@ -4,7 +4,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
 use kubernaut_api::{KubernetesExecution, labels};
-use kubernaut_domain::execution::{JobPlan, Plan};
+use kubernaut_domain::execution::{JobPlan, Plan, job_name};
 use kubernaut_domain::stage::Next;
 
 use crate::{Ctx, Error, calls, run};
@@ -16,7 +16,7 @@ pub(super) async fn apply(ctx: &Ctx, execution: &KubernetesExecution, plan: Plan
     if ended {
         ctx.targets.leave(execution);
     }
-    let name = execution.name_any();
+    let name = job_name(execution);
     match &plan.job {
         JobPlan::Leave => {}
         JobPlan::Create(job) => {

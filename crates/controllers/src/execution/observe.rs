@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use kubernaut_api::execution::{ActionResult, JobRef};
 use kubernaut_api::{ExecutionPhase, KubernetesExecution, Phase, Staged, labels};
-use kubernaut_domain::execution::{JobSeen, Seen};
+use kubernaut_domain::execution::{JobSeen, Seen, job_name};
 use kubernaut_domain::stage::passed;
 
 use crate::run::{is_overdue, request_is_over};
@@ -66,12 +66,12 @@ async fn look(ctx: &Ctx, execution: &KubernetesExecution, seen: &mut Seen) -> Re
 }
 
 async fn job(ctx: &Ctx, execution: &KubernetesExecution) -> Result<JobSeen, Error> {
-    let name = execution.name_any();
+    let name = job_name(execution);
     let Some(job) = calls::get::<Job>(ctx, &name).await? else { return Ok(JobSeen::Absent) };
     let owner = job.owner_references().iter().find(|owner| owner.controller == Some(true));
     let ours = owner.is_some_and(|owner| Some(&owner.uid) == execution.metadata.uid.as_ref());
     let same_plan = job.annotations().get(labels::PLAN_HASH) == Some(&execution.spec.plan_hash);
-    if owner.is_some_and(|owner| owner.kind == "KubernetesExecution" && owner.name == name) && !ours {
+    if owner.is_some_and(|owner| owner.kind == "KubernetesExecution" && owner.name == execution.name_any()) && !ours {
         return Err(Error::Leftover { object: format!("Job {name}") });
     }
     if !ours || !same_plan {

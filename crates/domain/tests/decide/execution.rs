@@ -105,7 +105,11 @@ fn an_effect_is_recorded_before_the_job_is_let_go_and_then_verified() {
         let seen = check(ExecutionPhase::Executing, change, &["Verifying ActionDone"], &JobPlan::Release);
         let status = seen.execution.status.expect("a status");
         assert_eq!(status.result.map(|result| result.effect), Some(effect));
-        assert_eq!((status.job, status.phase_deadline), (Some(job_ref()), Some(at(1810))));
+        assert_eq!(
+            (status.job, status.phase_deadline),
+            (Some(job_ref()), Some(at(910))),
+            "half of the workflow's limit"
+        );
     }
 }
 

@@ -9,5 +9,6 @@ mod job;
 mod processing;
 mod properties;
 mod request;
+mod undo;
 mod workflow;
 mod world;

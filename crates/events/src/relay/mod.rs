@@ -1,4 +1,4 @@
-//! Copies recorded transitions from the API server into the store (design.md, invariants 2 and 3).
+//! Copies recorded transitions from the API server into the store (ARCHITECTURE.md, invariant 2).
 //!
 //! It reads whole objects, never differences, so a restart, a lost watch or a repeated event change
 //! nothing. A deleted object is held by its finalizer until its last transition is stored, or until

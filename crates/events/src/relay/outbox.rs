@@ -1,7 +1,7 @@
 //! What the relay has seen and not yet done. Pure: no I/O, no clock.
 //!
 //! Of each object only the newest state is kept. An object that failed is held back until the next
-//! retry, also when it changes meanwhile: its own writes must not shorten the pause (lesson 9).
+//! retry, also when it changes meanwhile: its own writes must not shorten the pause.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 

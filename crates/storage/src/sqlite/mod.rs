@@ -2,7 +2,7 @@
 //!
 //! WAL with `synchronous = normal`: a power cut may take the last commits, never the file's
 //! consistency. That is enough, since the API server holds the truth: what was lost is read again
-//! and stored under the same ids (design.md, invariants 1 and 3). Deliberately absent:
+//! and stored under the same ids (ARCHITECTURE.md, invariants 1 and 2). Deliberately absent:
 //! a second writing process; the volume belongs to one operator.
 
 mod query;
