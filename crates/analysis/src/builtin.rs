@@ -6,7 +6,7 @@
 //! happened.
 //!
 //! 1. `node` first: what runs on a node that is silent is its victim, and the states of its containers
-//!    are those of long ago.
+//!    are those of long ago. Then `stateful_set`: how a pod of an older revision fails is of the past too.
 //! 2. `image_pull` and `configuration` before `bad_rollout`: they come from a new revision too, and name
 //!    what is missing.
 //! 3. `dependency` before `bad_rollout`: what is broken upstream is the cause, and its victims recover with it.
@@ -37,6 +37,7 @@ mod out_of_memory;
 mod permission;
 mod refused;
 mod rollback;
+mod stateful_set;
 mod unschedulable;
 
 use async_trait::async_trait;
@@ -64,6 +65,7 @@ impl Provider for Builtin {
 /// In order of precedence.
 const DIAGNOSERS: &[fn(&Facts<'_>) -> Option<Finding>] = &[
     node::diagnose,
+    stateful_set::diagnose,
     image_pull::diagnose,
     configuration::diagnose,
     dependency::diagnose,

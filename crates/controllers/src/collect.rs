@@ -16,6 +16,7 @@ mod pods;
 mod read;
 mod references;
 mod revisions;
+mod set_revisions;
 mod surroundings;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, MicroTime, ObjectMeta};
 use kubernaut_api::evidence::{ContainerLog, Evidence, Workload};
@@ -118,6 +119,7 @@ pub async fn collect(
 /// The target itself, as far as its kind tells how to read on.
 enum Root {
     Deployment(Box<Deployment>),
+    StatefulSet(Box<StatefulSet>),
     Other { workload: Box<Workload>, uid: String, selector: LabelSelector },
     Pod(Box<Pod>),
     Node(Box<Node>),
@@ -132,9 +134,8 @@ async fn root(reader: &Reader<'_>, target: &TargetRef) -> Result<Root, Gap> {
         }
         "StatefulSet" => {
             let object: StatefulSet = reader.get("statefulsets", &target.name).await?;
-            let workload = workload::stateful_set_facts(&object);
-            let selector = object.spec.map(|spec| spec.selector).unwrap_or_default();
-            (Root::Other { workload: Box::new(workload), uid: uid(&object.metadata), selector }, object.metadata)
+            let metadata = object.metadata.clone();
+            (Root::StatefulSet(Box::new(object)), metadata)
         }
         "DaemonSet" => {
             let object: DaemonSet = reader.get("daemonsets", &target.name).await?;
@@ -171,6 +172,7 @@ struct Found {
 async fn gather(reader: &Reader<'_>, root: Root, gaps: &mut Vec<Gap>) -> Found {
     match root {
         Root::Deployment(deployment) => gather_deployment(reader, &deployment, gaps).await,
+        Root::StatefulSet(set) => gather_stateful_set(reader, &set, gaps).await,
         Root::Other { workload, uid, selector } => {
             let (pods, events) = futures::join!(reader.list::<Pod>("pods", &selector), reader.events());
             let mut pods = read::take(pods, gaps);
@@ -210,6 +212,24 @@ async fn gather_deployment(reader: &Reader<'_>, deployment: &Deployment, gaps: &
     let (revisions, changes) = revisions::revisions(deployment, &holders);
     let evidence = Evidence { workload: Some(workload_facts(deployment)), revisions, changes, ..Evidence::default() };
     Found { evidence, pods, events: read::take(events, gaps), uids }
+}
+
+async fn gather_stateful_set(reader: &Reader<'_>, set: &StatefulSet, gaps: &mut Vec<Gap>) -> Found {
+    let selector = set.spec.as_ref().map(|spec| spec.selector.clone()).unwrap_or_default();
+    let own = uid(&set.metadata);
+    let (holders, pods, events) = futures::join!(
+        reader.list::<ControllerRevision>("controllerrevisions", &selector),
+        reader.list::<Pod>("pods", &selector),
+        reader.events(),
+    );
+    let mut holders = read::take(holders, gaps);
+    holders.retain(|holder| owner_uid(&holder.metadata) == Some(own.as_str()));
+    let mut pods = read::take(pods, gaps);
+    pods.retain(|pod| owner_uid(&pod.metadata) == Some(own.as_str()));
+    let (revisions, changes) = set_revisions::revisions(set, &holders, &pods::evidence(&pods));
+    let workload = Some(workload::stateful_set_facts(set));
+    let evidence = Evidence { workload, revisions, changes, ..Evidence::default() };
+    Found { evidence, pods, events: read::take(events, gaps), uids: [own].into() }
 }
 
 /// The logs that are worth reading, all at once.

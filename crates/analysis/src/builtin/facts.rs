@@ -60,11 +60,11 @@ impl<'a> Facts<'a> {
         &self.workload.object
     }
 
-    /// Pods of the workload's current revision; all pods where revisions are not known.
+    /// Pods of a Deployment's current revision; all pods of other kinds, or where revisions are not known.
     pub fn current_pods(&self) -> Vec<&'a PodEvidence> {
         match self.current {
-            Some(revision) => self.pods_of(revision),
-            None => self.evidence.pods.iter().filter(|pod| !pod.terminating).collect(),
+            Some(revision) if self.object().kind == "Deployment" => self.pods_of(revision),
+            _ => self.evidence.pods.iter().filter(|pod| !pod.terminating).collect(),
         }
     }
 

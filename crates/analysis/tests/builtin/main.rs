@@ -4,6 +4,7 @@ mod configuration;
 mod nodes;
 mod placement;
 mod scaling;
+mod stateful;
 mod upstream;
 
 use jiff::Timestamp;

@@ -40,11 +40,14 @@ pub fn stateful_set_facts(object: &StatefulSet) -> Workload {
     let spec = object.spec.as_ref();
     let status = object.status.clone().unwrap_or_default();
     let conditions = status.conditions.unwrap_or_default();
+    let replicas = spec.and_then(|spec| spec.replicas).unwrap_or(1);
+    let updated = status.updated_replicas.unwrap_or_default();
     Workload {
         object: reference("apps/v1", "StatefulSet", &object.metadata),
-        replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1),
+        replicas,
         total_replicas: status.replicas,
-        updated_replicas: status.updated_replicas.unwrap_or_default(),
+        updated_replicas: updated,
+        paused: updated < replicas && holds_back(object),
         ready_replicas: status.ready_replicas.unwrap_or_default(),
         available_replicas: status.available_replicas.unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
@@ -56,6 +59,14 @@ pub fn stateful_set_facts(object: &StatefulSet) -> Workload {
             .collect(),
         ..template_facts(spec.and_then(|spec| spec.template.spec.as_ref()))
     }
+}
+
+/// True when its pods are not updated by themselves: on deletion only, or from an ordinal on.
+fn holds_back(object: &StatefulSet) -> bool {
+    let strategy = object.spec.as_ref().and_then(|spec| spec.update_strategy.as_ref());
+    let partition = strategy.and_then(|one| one.rolling_update.as_ref()).and_then(|one| one.partition);
+    partition.is_some_and(|partition| partition > 0)
+        || strategy.is_some_and(|one| one.type_.as_deref() == Some("OnDelete"))
 }
 
 /// A DaemonSet as its controller sees it: a replica is a node.
