@@ -11,7 +11,7 @@ use kube::{Resource, ResourceExt};
 use kubernaut_api::meta::{Phase, Staged, Transition};
 use kubernaut_api::{
     AIAnalysis, KubernetesExecution, Outcome, RemediationApproval, RemediationProcessing, RemediationRequest,
-    RequestPhase, WorkflowExecution, labels,
+    RequestPhase, WorkflowExecution, labels, names,
 };
 use serde::de::DeserializeOwned;
 
@@ -172,11 +172,17 @@ impl Remediation {
             owned(execution, self.workflow.as_ref().context("an execution without workflow")?)?;
             record(execution)?;
         }
+        // An execution has one Job of its name that acts and, if that did not help, one that undoes.
         for job in &self.jobs {
-            let execution = self.executions.iter().find(|execution| execution.name_any() == job.name_any());
+            let of = |execution: &&KubernetesExecution| {
+                let spec = &execution.spec;
+                let undone = execution.status.as_ref().is_some_and(|status| status.rollback.is_some());
+                execution.name_any() == job.name_any()
+                    || (undone && names::rollback(&spec.request, &spec.step) == job.name_any())
+            };
+            let execution = self.executions.iter().find(of);
             owned(job, execution.with_context(|| format!("Job {} without execution", job.name_any()))?)?;
         }
-        ensure!(self.jobs.len() <= self.executions.len(), "more Jobs than executions");
         Ok(())
     }
 }
