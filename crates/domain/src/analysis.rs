@@ -11,7 +11,7 @@ use kubernaut_api::{
     AIAnalysis, AnalysisPhase, Evidence, MicroTime, RemediationApproval, RemediationApprovalSpec, TargetRef, names,
 };
 
-use crate::diagnosis::{Diagnosis, Finding, citable};
+use crate::diagnosis::{Diagnosis, Finding};
 use crate::request::child_of;
 use crate::settings::Settings;
 use crate::stage::{Next, Notice, Why, after, enter, passed};
@@ -177,7 +177,7 @@ fn propose(status: &mut AIAnalysisStatus, finding: &Finding, evidence: &Evidence
 /// catalogue refuses, a step on something else than the target or what belongs to it.
 fn problems(finding: &Finding, evidence: &Evidence, target: &TargetRef) -> Vec<String> {
     let mut problems = vec![];
-    let mut citable = citable(evidence);
+    let mut citable = evidence.objects();
     citable.insert(format!("{}/{}", target.kind, target.name));
     for cited in &finding.evidence {
         if !citable.contains(&cited.object) {
@@ -197,10 +197,7 @@ fn problems(finding: &Finding, evidence: &Evidence, target: &TargetRef) -> Vec<S
 
 fn belongs(evidence: &Evidence, target: &TargetRef, step: &Step) -> bool {
     let same = |a: &TargetRef, b: &TargetRef| a.kind == b.kind && a.namespace == b.namespace && a.name == b.name;
-    same(&step.target, target)
-        || (step.target.kind == "Pod"
-            && step.target.namespace == target.namespace
-            && evidence.pods.iter().any(|pod| pod.name == step.target.name))
+    same(&step.target, target) || evidence.may_change(target, &step.target)
 }
 
 fn answer(status: &mut AIAnalysisStatus, seen: &Seen) {

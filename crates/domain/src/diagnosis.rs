@@ -1,8 +1,5 @@
 //! What a provider answers: a finding with its evidence, that nothing is wrong, or that it does not know.
 
-use std::collections::BTreeSet;
-
-use kubernaut_api::Evidence;
 use kubernaut_api::analysis::{Citation, ConfidenceSignal};
 use kubernaut_api::workflow::Step;
 
@@ -47,33 +44,5 @@ impl Finding {
     pub fn confidence(&self) -> f64 {
         let sum: f64 = self.signals.iter().filter(|signal| signal.met).map(|signal| signal.weight).sum();
         (sum.clamp(0.0, 1.0) * 100.0).round() / 100.0
-    }
-}
-
-/// Every object that a diagnosis may cite, as `Kind/name`: a citation of another one voids the claim (R4.2).
-pub fn citable(evidence: &Evidence) -> BTreeSet<String> {
-    let mut objects = BTreeSet::new();
-    let mut add = |kind: &str, name: &str| objects.insert(format!("{kind}/{name}"));
-    for object in evidence.owner_chain.iter().chain(evidence.workload.iter().map(|workload| &workload.object)) {
-        add(&object.kind, &object.name);
-    }
-    for revision in &evidence.revisions {
-        add(holder_kind(evidence), &revision.holder);
-    }
-    for pod in &evidence.pods {
-        add("Pod", &pod.name);
-        if let Some(node) = &pod.node {
-            add("Node", node);
-        }
-    }
-    objects.extend(evidence.events.iter().map(|event| event.object.clone()));
-    objects
-}
-
-/// Kind of the objects that hold the workload's revisions.
-pub fn holder_kind(evidence: &Evidence) -> &'static str {
-    match &evidence.workload {
-        Some(workload) if workload.object.kind != "Deployment" => "ControllerRevision",
-        _ => "ReplicaSet",
     }
 }

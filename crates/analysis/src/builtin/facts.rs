@@ -5,7 +5,6 @@ use jiff::{SignedDuration, Timestamp};
 use kubernaut_api::analysis::Citation;
 use kubernaut_api::evidence::{Change, ContainerState, EventRecord, Evidence, PodEvidence, Revision, Workload};
 use kubernaut_api::meta::TargetRef;
-use kubernaut_domain::diagnosis::holder_kind;
 use kubernaut_domain::redact::bounded;
 
 use crate::provider::Question;
@@ -150,7 +149,7 @@ impl<'a> Facts<'a> {
 
     /// Cites what holds a revision.
     pub fn cite_revision(&self, revision: &Revision, observation: String) -> Citation {
-        cite(holder_kind(self.evidence), &revision.holder, observation)
+        cite(self.evidence.holder_kind(), &revision.holder, observation)
     }
 
     /// Cites what the current revision changed, most telling first, at most three.

@@ -353,3 +353,24 @@ fn evidence_that_is_empty_supports_only_the_target_itself() {
     seen.evidence = Some(Evidence::default());
     assert_eq!(advance(&mut seen).1.last().map(String::as_str), Some("Completed BadRollout"));
 }
+
+#[test]
+fn a_step_on_a_node_that_the_evidence_does_not_name_is_refused() {
+    let node = TargetRef { api_version: "v1".into(), kind: "Node".into(), name: "a".into(), ..TargetRef::default() };
+    let cordon = Step { action: "cordon_node".into(), target: node, parameters: [].into(), ..step("cordon", &[]) };
+    check_refused(|finding| finding.steps = vec![cordon.clone()], "does not belong to");
+}
+
+#[test]
+fn a_plan_of_high_risk_asks_a_person_however_sure_it_is() {
+    let target = TargetRef {
+        api_version: "v1".into(),
+        kind: "Pod".into(),
+        namespace: Some("shop".into()),
+        name: "web-new-1".into(),
+        uid: Some("uid-pod".into()),
+    };
+    let delete = Step { action: "delete_pod".into(), target, parameters: [].into(), ..step("delete", &[]) };
+    let sure = Finding { steps: vec![delete], ..finding(100) };
+    check(Some(Diagnosis::Found(Box::new(sure))), &["Generating BadRollout", "Approval ApprovalRequired"]);
+}
