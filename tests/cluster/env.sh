@@ -43,6 +43,8 @@ watched() {
   local what=$1 log=$2 begun=$SECONDS pid status=0 every=15 shown=-15 at
   shift 2
   mkdir -p "$(dirname "$log")"
+  # Made here: the command may open it later than it is first looked at.
+  : >"$log"
   "$@" >"$log" 2>&1 </dev/null &
   pid=$!
   # An interrupt must not leave a compiler running that nobody waits for.
