@@ -36,6 +36,7 @@ use kubernaut_domain::redact::bounded;
 
 use read::{Gap, Reader};
 pub use workload::workload_facts;
+pub(crate) use workload::{daemon_set_facts, stateful_set_facts};
 
 /// How much is read, and how long it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

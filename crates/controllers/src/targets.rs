@@ -2,11 +2,13 @@
 //! cache of the cluster's workloads.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::core::PartialObjectMeta;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
@@ -41,17 +43,14 @@ impl Targets {
 
     /// Watches a target until [`Targets::leave`]; a second call for the same waiter does nothing.
     pub(crate) fn await_change<K: Resource<DynamicType = ()>>(&self, waiter: &K, target: &TargetRef) {
-        let (Some(namespace), "Deployment") = (&target.namespace, target.kind.as_str()) else { return };
+        let Some(touched) = self.touched(target) else { return };
         let waiter = key(waiter);
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         watches.entry(waiter.clone()).or_insert_with(|| {
-            let api = Api::<PartialObjectMeta<Deployment>>::namespaced(self.client.clone(), namespace);
-            let config = watcher::Config::default().fields(&format!("metadata.name={}", target.name));
             let changed = self.changed.clone();
             Watch(tokio::spawn(async move {
-                let stream = watcher(api, config).default_backoff().touched_objects();
-                stream
-                    .for_each(|_| {
+                touched
+                    .for_each(|()| {
                         // Nobody listens only while the program ends.
                         let _ = changed.send(waiter.clone());
                         std::future::ready(())
@@ -59,6 +58,17 @@ impl Targets {
                     .await;
             }))
         });
+    }
+
+    /// Tells of each change of a target whose health can be read; `None` for other kinds.
+    fn touched(&self, target: &TargetRef) -> Option<BoxStream<'static, ()>> {
+        let (client, namespace) = (self.client.clone(), target.namespace.as_deref()?);
+        match target.kind.as_str() {
+            "Deployment" => Some(touched::<Deployment>(client, namespace, &target.name)),
+            "StatefulSet" => Some(touched::<StatefulSet>(client, namespace, &target.name)),
+            "DaemonSet" => Some(touched::<DaemonSet>(client, namespace, &target.name)),
+            _ => None,
+        }
     }
 
     /// Ends the watch of this waiter.
@@ -97,6 +107,15 @@ impl Targets {
         .flatten()
         .map(move |name| ObjectRef::new(&name).within(&namespace))
     }
+}
+
+fn touched<K>(client: Client, namespace: &str, name: &str) -> BoxStream<'static, ()>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Send + 'static,
+{
+    let api = Api::<PartialObjectMeta<K>>::namespaced(client, namespace);
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    watcher(api, config).default_backoff().touched_objects().map(|_| ()).boxed()
 }
 
 fn key<K: Resource<DynamicType = ()>>(waiter: &K) -> Waiter {

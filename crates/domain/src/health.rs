@@ -11,17 +11,17 @@ pub enum Health {
     Unhealthy(String),
     /// The target does not exist any more.
     Gone,
-    /// The target is of a kind without replicas: nothing to judge it by.
+    /// The target is of a kind whose health is not read: only the alert speaks of it.
     NotApplicable,
 }
 
 /// Health of a workload: its controller has seen the newest spec, and every replica is of the
-/// newest template and available.
+/// newest template (unless its rollout is held back on purpose) and available.
 pub fn of_workload(workload: &Workload) -> Health {
     let Workload { replicas, updated_replicas, ready_replicas, available_replicas, .. } = *workload;
     if workload.observed_generation < workload.generation {
         Health::Unhealthy("its controller has not seen the change yet".into())
-    } else if updated_replicas < replicas {
+    } else if updated_replicas < replicas && !workload.paused {
         Health::Unhealthy(format!("{updated_replicas} of {replicas} replicas are of the newest template"))
     } else if ready_replicas < replicas || available_replicas < replicas {
         Health::Unhealthy(format!("{} of {replicas} replicas are available", ready_replicas.min(available_replicas)))

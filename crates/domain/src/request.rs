@@ -283,14 +283,19 @@ fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &L
 /// Did it help? Ends early on `resolved` plus health; without news of the alert, after a time of
 /// unbroken health in which the alert was not heard again.
 fn verify(status: &mut RemediationRequestStatus, seen: &Seen) -> Option<Child> {
+    let resolved = status.deduplication.as_ref().and_then(|dedup| dedup.resolved_at.as_ref()).is_some();
     match &seen.health {
         Some(Health::Gone) => {
             let why = Why::new("TargetGone", "the target was deleted while its health was being verified");
             end(status, RequestPhase::Completed, Some(Outcome::Inconclusive), seen, why);
         }
-        Some(Health::Healthy | Health::NotApplicable) => {
+        // No data is not a pass: of such a target only the alert can say that it is well.
+        Some(Health::NotApplicable) if resolved => {
+            let why = Why::new("AlertResolved", "the alert is resolved; the health of such a target is not read");
+            end(status, RequestPhase::Completed, Some(Outcome::Remediated), seen, why);
+        }
+        Some(Health::Healthy) => {
             let since = status.healthy_since.get_or_insert_with(|| seen.now.clone()).clone();
-            let resolved = status.deduplication.as_ref().and_then(|dedup| dedup.resolved_at.as_ref()).is_some();
             if resolved {
                 let why = Why::new("AlertResolved", "the target is healthy and the alert is resolved");
                 end(status, RequestPhase::Completed, Some(Outcome::Remediated), seen, why);
@@ -300,7 +305,7 @@ fn verify(status: &mut RemediationRequestStatus, seen: &Seen) -> Option<Child> {
             }
         }
         Some(Health::Unhealthy(_)) => status.healthy_since = None,
-        None => {}
+        Some(Health::NotApplicable) | None => {}
     }
     None
 }

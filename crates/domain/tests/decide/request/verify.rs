@@ -40,13 +40,21 @@ fn a_target_that_stays_healthy_in_silence_is_remediated_after_the_stabilization(
 }
 
 #[test]
-fn a_target_without_replicas_to_judge_counts_as_healthy() {
+fn a_target_whose_health_is_not_read_is_proven_well_by_its_alert_alone() {
     let mut seen = walk(begun(), RequestPhase::Verifying);
     seen.health = Some(Health::NotApplicable);
     seen.now = at(100);
     advance(&mut seen);
     seen.now = at(220);
-    assert_eq!(advance(&mut seen).1, ["Completed TargetHealthy"]);
+    assert!(advance(&mut seen).1.is_empty(), "silence proves nothing");
+    let deadline = seen.request.status.as_ref().and_then(|status| status.phase_deadline.clone());
+    let mut late = seen.clone();
+    late.now = deadline.expect("verifying has a deadline");
+    let (plan, trail) = advance(&mut late);
+    assert_eq!(
+        (trail, plan.status.outcome),
+        (vec!["TimedOut VerifyingTimedOut".to_owned()], Some(Outcome::Inconclusive))
+    );
 }
 
 #[test]
