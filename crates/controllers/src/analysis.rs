@@ -31,8 +31,7 @@ impl Stage for Analyses {
             return Ok(Next::OnChange);
         }
         let plan = decide(&observe(ctx, analysis).await?);
-        let transitions = plan.status.transitions.clone();
-        commit(ctx, analysis, plan.status, transitions).await?;
+        commit(ctx, analysis, plan.status).await?;
         if let Some(approval) = &plan.child {
             calls::create(ctx, approval.as_ref()).await?;
         }

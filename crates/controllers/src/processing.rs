@@ -40,8 +40,7 @@ impl Stage for Processings {
             })
         };
         let plan = decide(&Seen { processing: processing.clone(), request_over, found, now: calls::now() });
-        let transitions = plan.status.transitions.clone();
-        commit(ctx, processing, plan.status, transitions).await?;
+        commit(ctx, processing, plan.status).await?;
         Ok(plan.next)
     }
 }

@@ -11,8 +11,7 @@ use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Resource, ResourceExt};
-
-use kubernaut_api::{MicroTime, RemediationRequest, Staged, Transition, labels};
+use kubernaut_api::{MicroTime, RemediationRequest, Staged, labels};
 use kubernaut_domain::stage::{Next, after};
 use tokio_util::sync::CancellationToken;
 
@@ -45,14 +44,21 @@ pub trait Stage: Send + Sync + 'static {
 /// Runs all controllers until the token is cancelled or one of them ends by itself, which is an error
 /// of this program.
 pub async fn run_all(ctx: Arc<Ctx>, token: CancellationToken) {
+    // Whichever ends first ends the others: half a set of controllers would look alive and do half the work.
+    let all = token.child_token();
     tokio::join!(
-        run::<request::Requests>(ctx.clone(), token.clone()),
-        run::<processing::Processings>(ctx.clone(), token.clone()),
-        run::<analysis::Analyses>(ctx.clone(), token.clone()),
-        run::<workflow::Workflows>(ctx.clone(), token.clone()),
-        run::<execution::Executions>(ctx.clone(), token.clone()),
-        execution::orphans::run(ctx, token),
+        ends_all(run::<request::Requests>(ctx.clone(), all.clone()), &all),
+        ends_all(run::<processing::Processings>(ctx.clone(), all.clone()), &all),
+        ends_all(run::<analysis::Analyses>(ctx.clone(), all.clone()), &all),
+        ends_all(run::<workflow::Workflows>(ctx.clone(), all.clone()), &all),
+        ends_all(run::<execution::Executions>(ctx.clone(), all.clone()), &all),
+        ends_all(execution::orphans::run(ctx, all.clone()), &all),
     );
+}
+
+async fn ends_all(part: impl Future<Output = ()>, all: &CancellationToken) {
+    part.await;
+    all.cancel();
 }
 
 async fn run<S: Stage>(ctx: Arc<Ctx>, token: CancellationToken) {
@@ -177,12 +183,7 @@ pub(crate) fn is_overdue(deadline: Option<&MicroTime>, now: &MicroTime) -> bool 
 
 /// Writes a status and, once it stands, counts and logs its new transitions. False when there was
 /// nothing to write: then nobody has checked that the object is still as it was decided upon.
-pub(crate) async fn commit<K>(
-    ctx: &Ctx,
-    object: &K,
-    status: K::Status,
-    transitions: Vec<Transition>,
-) -> Result<bool, Error>
+pub(crate) async fn commit<K>(ctx: &Ctx, object: &K, status: K::Status) -> Result<bool, Error>
 where
     K: Staged + Object + HasStatus,
     K::Status: PartialEq,
@@ -195,7 +196,7 @@ where
     {
         ctx.replaced(key::<K>(object.meta().name.as_deref()), version);
     }
-    for transition in transitions.iter().skip(object.transitions().len()) {
+    for transition in stands.transitions().iter().skip(object.transitions().len()) {
         ctx.metrics.transitions.get_or_create(&TransitionLabels { kind: K::NOUN, phase: transition.to.clone() }).inc();
         tracing::info!(
             kind = K::NOUN,

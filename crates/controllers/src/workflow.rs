@@ -37,8 +37,7 @@ impl Stage for Workflows {
             now: calls::now(),
         };
         let plan = decide(&seen);
-        let transitions = plan.status.transitions.clone();
-        commit(ctx, workflow, plan.status, transitions).await?;
+        commit(ctx, workflow, plan.status).await?;
         for child in &plan.children {
             calls::create(ctx, child).await?;
         }

@@ -11,8 +11,7 @@ use crate::{Ctx, Error, calls, run};
 
 pub(super) async fn apply(ctx: &Ctx, execution: &KubernetesExecution, plan: Plan) -> Result<Next, Error> {
     let ended = plan.status.phase.is_some_and(kubernaut_api::Phase::is_terminal);
-    let transitions = plan.status.transitions.clone();
-    let written = run::commit(ctx, execution, plan.status, transitions).await?;
+    let written = run::commit(ctx, execution, plan.status).await?;
     if ended {
         ctx.targets.leave(execution);
     }

@@ -12,8 +12,7 @@ use crate::{Ctx, Error, calls, run};
 pub(super) async fn apply(ctx: &Ctx, request: &RemediationRequest, plan: Plan) -> Result<Next, Error> {
     let ended = plan.status.phase.filter(|phase| phase.is_terminal() && request.phase() != Some(*phase));
     let outcome = plan.status.outcome.map(|outcome| format!("{outcome:?}"));
-    let transitions = plan.status.transitions.clone();
-    run::commit(ctx, request, plan.status, transitions).await?;
+    run::commit(ctx, request, plan.status).await?;
     match &plan.child {
         Some(Child::Processing(child)) => calls::create(ctx, child.as_ref()).await?,
         Some(Child::Analysis(child)) => calls::create(ctx, child.as_ref()).await?,
