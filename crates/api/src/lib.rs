@@ -5,6 +5,7 @@
 
 pub mod analysis;
 pub mod approval;
+pub mod event_reason;
 pub mod evidence;
 pub mod execution;
 pub mod labels;
@@ -23,6 +24,7 @@ pub use kube::core::{Duration, Resource, ResourceExt};
 
 pub use analysis::{AIAnalysis, AIAnalysisSpec, AIAnalysisStatus, AnalysisPhase};
 pub use approval::{RemediationApproval, RemediationApprovalSpec, RemediationApprovalStatus};
+pub use event_reason::EventReason;
 pub use evidence::Evidence;
 pub use execution::{ExecutionPhase, KubernetesExecution, KubernetesExecutionSpec, KubernetesExecutionStatus};
 pub use meta::{Phase, Staged, TargetRef, Transition};

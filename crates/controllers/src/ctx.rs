@@ -79,7 +79,7 @@ impl Ctx {
         for notice in notices {
             let event = Event {
                 type_: if notice.warning { EventType::Warning } else { EventType::Normal },
-                reason: notice.reason,
+                reason: notice.reason.as_str().to_owned(),
                 note: Some(notice.note.chars().take(1000).collect()),
                 action: "Reconcile".into(),
                 secondary: None,

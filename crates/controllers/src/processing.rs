@@ -41,6 +41,7 @@ impl Stage for Processings {
         };
         let plan = decide(&Seen { processing: processing.clone(), request_over, found, now: calls::now() });
         commit(ctx, processing, plan.status).await?;
+        ctx.notify(processing, plan.notices).await;
         Ok(plan.next)
     }
 }

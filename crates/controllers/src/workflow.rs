@@ -41,6 +41,7 @@ impl Stage for Workflows {
         for child in &plan.children {
             calls::create(ctx, child).await?;
         }
+        ctx.notify(workflow, plan.notices).await;
         Ok(plan.next)
     }
 }

@@ -15,7 +15,7 @@ use crate::diagnosis::{Diagnosis, Finding};
 use crate::request::child_of;
 use crate::settings::Settings;
 use crate::stage::{Next, Notice, Why, after, enter, passed};
-use crate::{catalogue, plan};
+use crate::{catalogue, notices, plan};
 
 /// Reason of an analysis whose question nobody answered in time.
 pub const APPROVAL_EXPIRED: &str = "ApprovalExpired";
@@ -56,21 +56,13 @@ pub struct Plan {
 pub fn decide(seen: &Seen) -> Plan {
     let mut status = seen.analysis.status.clone().unwrap_or_default();
     status.observed_generation = seen.analysis.metadata.generation;
+    let recorded = status.transitions.len();
     if !status.phase.is_some_and(Phase::is_terminal) {
         proceed(&mut status, seen);
     }
     let asks = status.phase == Some(AnalysisPhase::Approval);
     let child = if asks && seen.approval.is_none() { question(&status, seen).map(Box::new) } else { None };
-    let notices = if asks && seen.analysis.status.as_ref().and_then(|old| old.phase) != status.phase {
-        let name = status.approval_name.clone().unwrap_or_default();
-        vec![Notice {
-            warning: true,
-            reason: "ApprovalRequired".into(),
-            note: format!("RemediationApproval {name} waits for a person"),
-        }]
-    } else {
-        vec![]
-    };
+    let notices = notices::of_analysis(&status.transitions[recorded..]);
     Plan { next: Next::earliest([status.phase_deadline.as_ref()]), status, child, notices }
 }
 

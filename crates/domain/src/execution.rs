@@ -14,8 +14,8 @@ pub use rollback::ROLLED_BACK;
 
 use crate::health::Health;
 use crate::settings::Settings;
-use crate::stage::{Next, Why, after, enter, passed};
-use crate::{catalogue, job};
+use crate::stage::{Next, Notice, Why, after, enter, passed};
+use crate::{catalogue, job, notices};
 
 /// Everything the decision depends on.
 #[derive(Clone, Debug)]
@@ -74,6 +74,8 @@ pub struct Plan {
     pub status: KubernetesExecutionStatus,
     /// What to do with the Job after that.
     pub job: JobPlan,
+    /// Kubernetes Events to publish.
+    pub notices: Vec<Notice>,
     /// When to look again.
     pub next: Next,
 }
@@ -98,12 +100,14 @@ const GRACE: std::time::Duration = std::time::Duration::from_mins(1);
 pub fn decide(seen: &Seen) -> Plan {
     let mut status = seen.execution.status.clone().unwrap_or_default();
     status.observed_generation = seen.execution.metadata.generation;
+    let recorded = status.transitions.len();
     let plan = proceed(&mut status, seen);
     let ended = status.phase.is_some_and(Phase::is_terminal);
     // Past its deadline only the Job's leave is waited for, and the watch of Jobs tells of that.
     let leaves = plan == JobPlan::Release && passed(status.phase_deadline.as_ref(), &seen.now);
     let next = if ended || leaves { Next::OnChange } else { Next::earliest([status.phase_deadline.as_ref()]) };
-    Plan { status, job: plan, next }
+    let notices = notices::of_execution(&status.transitions[recorded..]);
+    Plan { status, job: plan, notices, next }
 }
 
 fn proceed(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {

@@ -10,6 +10,7 @@ pub mod diagnosis;
 pub mod execution;
 pub mod health;
 pub mod job;
+pub mod notices;
 pub mod plan;
 pub mod processing;
 pub mod redact;

@@ -5,7 +5,8 @@ use kubernaut_api::processing::{ProcessingPhase, RemediationProcessingStatus};
 use kubernaut_api::{Evidence, MicroTime, RemediationProcessing};
 
 use crate::classify::classify;
-use crate::stage::{Next, Why, after, enter, passed};
+use crate::notices;
+use crate::stage::{Next, Notice, Why, after, enter, passed};
 
 /// Everything the decision depends on.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Found {
 pub struct Plan {
     /// The status to write.
     pub status: RemediationProcessingStatus,
+    /// Kubernetes Events to publish.
+    pub notices: Vec<Notice>,
     /// When to look again.
     pub next: Next,
 }
@@ -45,11 +48,13 @@ pub struct Plan {
 pub fn decide(seen: &Seen) -> Plan {
     let mut status = seen.processing.status.clone().unwrap_or_default();
     status.observed_generation = seen.processing.metadata.generation;
+    let recorded = status.transitions.len();
     if !status.phase.is_some_and(Phase::is_terminal) {
         proceed(&mut status, seen);
     }
     let next = Next::earliest([status.phase_deadline.as_ref()]);
-    Plan { status, next }
+    let notices = notices::of_processing(&status, &status.transitions[recorded..]);
+    Plan { status, notices, next }
 }
 
 fn proceed(status: &mut RemediationProcessingStatus, seen: &Seen) {

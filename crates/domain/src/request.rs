@@ -18,9 +18,9 @@ pub(crate) use children::{child_of, owned_by};
 use crate::analysis::APPROVAL_EXPIRED;
 use crate::execution::ROLLED_BACK;
 use crate::health::Health;
-use crate::plan;
 use crate::settings::{Limits, Settings};
 use crate::stage::{Next, Notice, Why, after, enter, passed};
+use crate::{notices, plan};
 
 /// Everything the decision depends on.
 #[derive(Clone, Debug)]
@@ -113,7 +113,8 @@ pub fn decide(seen: &Seen) -> Plan {
         (true, false) => Next::earliest([kept_until.as_ref()]),
         (false, _) => Next::earliest([status.deadline.as_ref(), status.phase_deadline.as_ref(), settles.as_ref()]),
     };
-    Plan { notices: notices(&status, recorded), status, child, delete, next }
+    let notices = notices::of_request(&status.transitions[recorded..], status.outcome);
+    Plan { status, child, delete, notices, next }
 }
 
 fn begin(status: &mut RemediationRequestStatus, seen: &Seen, limits: &Limits) -> Option<Child> {
@@ -344,23 +345,4 @@ fn runs(seen: &Seen) -> bool {
     let executing = seen.request.status.as_ref().is_some_and(|status| status.phase == Some(RequestPhase::Executing));
     let phase = seen.workflow.as_ref().and_then(|workflow| workflow.status.as_ref()).and_then(|status| status.phase);
     executing && seen.workflow.is_some() && !phase.is_some_and(Phase::is_terminal)
-}
-
-/// One Event for each transition that a person wants to see.
-fn notices(status: &RemediationRequestStatus, recorded: usize) -> Vec<Notice> {
-    let shown = |to: &str| {
-        ["Executing", "AwaitingApproval", "Blocked", "Completed", "Failed", "TimedOut", "Cancelled"].contains(&to)
-    };
-    status.transitions[recorded..]
-        .iter()
-        .filter(|transition| shown(&transition.to))
-        .map(|transition| Notice {
-            warning: !matches!(transition.to.as_str(), "Executing" | "Completed"),
-            reason: transition.to.clone(),
-            note: match (status.outcome, transition.to.as_str()) {
-                (Some(outcome), "Completed") => format!("{outcome:?}, {}: {}", transition.reason, transition.message),
-                _ => format!("{}: {}", transition.reason, transition.message),
-            },
-        })
-        .collect()
 }

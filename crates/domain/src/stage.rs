@@ -6,8 +6,8 @@ use kubernaut_api::processing::RemediationProcessingStatus;
 use kubernaut_api::request::RemediationRequestStatus;
 use kubernaut_api::workflow::WorkflowExecutionStatus;
 use kubernaut_api::{
-    AnalysisPhase, Condition, ExecutionPhase, MicroTime, Phase, ProcessingPhase, RequestPhase, Time, Transition,
-    WorkflowPhase,
+    AnalysisPhase, Condition, EventReason, ExecutionPhase, MicroTime, Phase, ProcessingPhase, RequestPhase, Time,
+    Transition, WorkflowPhase,
 };
 
 /// When to look again.
@@ -31,8 +31,8 @@ impl Next {
 pub struct Notice {
     /// True for something that a person should see.
     pub warning: bool,
-    /// Reason, as a CamelCase word.
-    pub reason: String,
+    /// Reason.
+    pub reason: EventReason,
     /// In words.
     pub note: String,
 }

@@ -10,8 +10,8 @@ use kubernaut_api::{MicroTime, WorkflowExecution, WorkflowPhase, names};
 use crate::execution::ROLLED_BACK;
 use crate::request::child_of;
 use crate::settings::Settings;
-use crate::stage::{Next, Why, after, enter, passed};
-use crate::{catalogue, plan};
+use crate::stage::{Next, Notice, Why, after, enter, passed};
+use crate::{catalogue, notices, plan};
 
 /// Everything the decision depends on.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Plan {
     pub status: WorkflowExecutionStatus,
     /// The executions to make after that, unless they exist.
     pub children: Vec<KubernetesExecution>,
+    /// Kubernetes Events to publish.
+    pub notices: Vec<Notice>,
     /// When to look again.
     pub next: Next,
 }
@@ -43,13 +45,15 @@ pub struct Plan {
 pub fn decide(seen: &Seen) -> Plan {
     let mut status = seen.workflow.status.clone().unwrap_or_default();
     status.observed_generation = seen.workflow.metadata.generation;
+    let recorded = status.transitions.len();
     if !status.phase.is_some_and(Phase::is_terminal) {
         proceed(&mut status, seen);
     }
     let children = if status.phase == Some(WorkflowPhase::Executing) { missing(&status, seen) } else { vec![] };
     // Past the deadline only the end of what still runs is waited for.
     let deadline = status.phase_deadline.as_ref().filter(|deadline| **deadline > seen.now);
-    Plan { next: Next::earliest([deadline]), status, children }
+    let notices = notices::of_workflow(&status.transitions[recorded..]);
+    Plan { next: Next::earliest([deadline]), status, children, notices }
 }
 
 fn proceed(status: &mut WorkflowExecutionStatus, seen: &Seen) {

@@ -30,6 +30,7 @@ pub(super) async fn apply(ctx: &Ctx, execution: &KubernetesExecution, plan: Plan
             release(ctx, &name).await?;
         }
     }
+    ctx.notify(execution, plan.notices).await;
     Ok(plan.next)
 }
 
