@@ -65,7 +65,7 @@ impl From<Failure> for ActionResult {
             Failure::Refused { error, message } => (Effect::None, error, message),
             Failure::Unknown { error, message } => (Effect::Unknown, error, message),
         };
-        Self { effect, message, error: Some(error.into()), before: Values::new() }
+        Self { effect, message, error: Some(error.into()), before: Values::new(), target: None }
     }
 }
 

@@ -106,16 +106,16 @@ fn invalid(problems: &[Problem]) -> ActionResult {
 }
 
 fn changed(message: String, before: Values) -> ActionResult {
-    ActionResult { effect: Effect::Changed, message, error: None, before }
+    ActionResult { effect: Effect::Changed, message, error: None, before, target: None }
 }
 
 fn unchanged(message: String) -> ActionResult {
-    ActionResult { effect: Effect::Unchanged, message, error: None, before: Values::new() }
+    ActionResult { effect: Effect::Unchanged, message, error: None, before: Values::new(), target: None }
 }
 
 /// Some of it was done and the rest was not: never to be repeated blindly, but `before` can be restored.
 fn incomplete(message: String, before: Values) -> ActionResult {
-    ActionResult { effect: Effect::Unknown, message, error: Some("Incomplete".into()), before }
+    ActionResult { effect: Effect::Unknown, message, error: Some("Incomplete".into()), before, target: None }
 }
 
 /// The controller that owns an object.

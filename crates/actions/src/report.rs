@@ -48,6 +48,7 @@ mod tests {
             message: message.into(),
             error: Some("Timeout".into()),
             before: [("replicaSet".to_owned(), before.into())].into(),
+            target: None,
         };
         let json = report(&result);
         assert!(json.len() <= MAX_REPORT, "{} bytes", json.len());

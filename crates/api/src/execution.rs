@@ -103,6 +103,64 @@ pub struct ActionResult {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::schema::free_object")]
     pub before: BTreeMap<String, Value>,
+    /// The target as the run left it; a rehearsal: as it found it. Absent where it is not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetMark>,
+}
+
+/// What is kept of an object at one moment: enough to tell later whether somebody has changed it since.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetMark {
+    /// Its generation, which counts the changes of its spec; absent for kinds that have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Its resourceVersion, which changes with every write, also of its status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub resource_version: Option<String>,
+    /// Hash of its spec without what an autoscaler may set (`spec.replicas`), as 16 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub spec_hash: Option<String>,
+    /// The KubernetesExecution that changed it last, by its annotation `kubernaut.io/changed-by`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub changed_by: Option<String>,
+}
+
+/// What an action reaches, computed before it runs and bounded by `execution.blastRadius`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BlastRadius {
+    /// Pods that end or are made anew.
+    #[schemars(extend("format" = "int64"))]
+    pub pods: u32,
+    /// Replicas that the workloads have, or are to have, the greater number.
+    #[schemars(extend("format" = "int64"))]
+    pub replicas: u32,
+    /// Workloads whose pods these are.
+    #[schemars(extend("format" = "int64"))]
+    pub workloads: u32,
+    /// Services that select these pods.
+    #[schemars(extend("format" = "int64"))]
+    pub services: u32,
+    /// Nodes that are changed.
+    #[schemars(extend("format" = "int64"))]
+    pub nodes: u32,
+    /// Pods of the namespace, of which `pods` are a part; absent where they count by node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int64"))]
+    pub pods_in_namespace: Option<u32>,
+    /// Nodes of the cluster; absent unless a node is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int64"))]
+    pub nodes_in_cluster: Option<u32>,
+    /// Workloads that have to be healthy after it, at most 20: those that it restarts, and of those that it only
+    /// disturbs the ones that were healthy before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub watched: Vec<TargetRef>,
 }
 
 /// What happened to the target.
@@ -183,6 +241,12 @@ pub struct KubernetesExecutionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub rehearsal: Option<String>,
+    /// The target as the rehearsal found it: if it still is so, nothing has happened to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsed_on: Option<TargetMark>,
+    /// What the action reaches, as computed before it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blast_radius: Option<BlastRadius>,
     /// Every change of phase, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]

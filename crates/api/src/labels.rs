@@ -12,6 +12,11 @@ pub const EXECUTION: &str = "kubernaut.io/execution";
 pub const PLAN_HASH: &str = "kubernaut.io/plan-hash";
 /// On a changed workload: the KubernetesExecution that changed it last. Makes effects idempotent.
 pub const CHANGED_BY: &str = "kubernaut.io/changed-by";
+/// On a Job: the time after which its runner begins nothing any more, in RFC 3339.
+pub const START_BEFORE: &str = "kubernaut.io/start-before";
+
+/// On a ConfigMap of the operator's namespace, with the value `true`: an administrator registered a script there.
+pub const SCRIPT: &str = "kubernaut.io/script";
 
 /// Holds an object of the pipeline until the relay has stored its last transition.
 pub const OUTBOX_FINALIZER: &str = "kubernaut.io/outbox";

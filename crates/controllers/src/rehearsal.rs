@@ -37,6 +37,7 @@ pub(crate) async fn rehearse(ctx: &Ctx, execution: &KubernetesExecution) -> Resu
                 message: format!("{call}: {source}; is the chart's RBAC of action {} installed?", input.action),
                 error: Some("ServiceAccountMissing".into()),
                 before: BTreeMap::default(),
+                target: None,
             });
         }
         Err(error) => return Err(error),

@@ -19,6 +19,8 @@ pub struct Settings {
     pub retention: Duration,
     /// How Jobs are made.
     pub job: JobSettings,
+    /// How far an action may reach.
+    pub blast: BlastSettings,
 }
 
 /// Limits of one request.
@@ -80,6 +82,56 @@ pub struct JobSettings {
     pub service_account_prefix: String,
     /// Limit of a Job whose step sets none.
     pub timeout: Duration,
+    /// How long a Job may wait for its pod to start: for a node, its image, quota.
+    pub start_timeout: Duration,
+    /// Which registered scripts may run.
+    pub scripts: ScriptSettings,
+}
+
+/// Which registered scripts may run (R6.3). Compared whole, never as a prefix; empty lists allow none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScriptSettings {
+    /// Images that a script may run in.
+    pub images: Vec<String>,
+    /// ServiceAccounts that a script may run as.
+    pub service_accounts: Vec<String>,
+}
+
+/// How far one action may reach (R6.4): whole numbers, and shares of a pool that is large enough for shares to mean
+/// something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlastSettings {
+    /// Most pods that end or are made anew.
+    pub max_pods: u32,
+    /// Most workloads.
+    pub max_workloads: u32,
+    /// Most Services whose pods are touched.
+    pub max_services: u32,
+    /// Most nodes.
+    pub max_nodes: u32,
+    /// Most pods in percent of the namespace's, where more than one workload is touched.
+    pub max_pods_percent: u32,
+    /// Most nodes in percent of the cluster's, those included that take no pods already.
+    pub max_nodes_percent: u32,
+    /// Up to so many pods in the namespace, no percentage counts.
+    pub small_namespace: u32,
+    /// Up to so many nodes in the cluster, no percentage counts.
+    pub small_cluster: u32,
+}
+
+impl Default for BlastSettings {
+    fn default() -> Self {
+        Self {
+            max_pods: 100,
+            max_workloads: 10,
+            max_services: 20,
+            max_nodes: 1,
+            max_pods_percent: 50,
+            max_nodes_percent: 34,
+            small_namespace: 20,
+            small_cluster: 3,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -95,7 +147,10 @@ impl Default for Settings {
                 image_pull_policy: "IfNotPresent".into(),
                 service_account_prefix: "kubernaut-action-".into(),
                 timeout: Duration::from_mins(5),
+                start_timeout: Duration::from_mins(2),
+                scripts: ScriptSettings::default(),
             },
+            blast: BlastSettings::default(),
         }
     }
 }

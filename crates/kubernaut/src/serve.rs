@@ -15,10 +15,10 @@ use kube::{Api, Client};
 use kubernaut_analysis::Builtin;
 use kubernaut_api::RemediationRequest;
 use kubernaut_controllers::Ctx;
-use kubernaut_domain::settings::{JobSettings, Limits, Settings};
+use kubernaut_domain::settings::{BlastSettings, JobSettings, Limits, ScriptSettings, Settings};
 use kubernaut_events::sinks::http::address::Loopback;
 use kubernaut_gateway::{Authentication, Gateway, Scope};
-use kubernaut_platform::config::{AuthenticationMode, Config, Role};
+use kubernaut_platform::config::{AuthenticationMode, BlastRadiusConfig, Config, Role};
 use kubernaut_platform::health::{Health, Readiness};
 use kubernaut_platform::shutdown::Drain;
 use kubernaut_platform::{config, health, kube_client, lease, metrics, shutdown, telemetry};
@@ -331,7 +331,26 @@ fn decision_settings(config: &Config) -> Settings {
             image_pull_policy: config.execution.image_pull_policy.to_string(),
             service_account_prefix: config.execution.service_account_prefix.clone(),
             timeout: config.execution.job_timeout.std(),
+            start_timeout: config.execution.start_timeout.std(),
+            scripts: ScriptSettings {
+                images: config.execution.scripts.images.clone(),
+                service_accounts: config.execution.scripts.service_accounts.clone(),
+            },
         },
+        blast: blast_settings(&config.execution.blast_radius),
+    }
+}
+
+fn blast_settings(radius: &BlastRadiusConfig) -> BlastSettings {
+    BlastSettings {
+        max_pods: radius.max_pods,
+        max_workloads: radius.max_workloads,
+        max_services: radius.max_services,
+        max_nodes: radius.max_nodes,
+        max_pods_percent: radius.max_pods_percent,
+        max_nodes_percent: radius.max_nodes_percent,
+        small_namespace: radius.small_namespace,
+        small_cluster: radius.small_cluster,
     }
 }
 

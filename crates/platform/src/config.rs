@@ -222,6 +222,45 @@ pub struct ExecutionConfig {
     pub service_account_prefix: String,
     /// How long one Job may run, where its step does not say.
     pub job_timeout: Duration,
+    /// How long a Job may wait for its pod to start (for a node, an image, quota) before it is given up as not
+    /// started. Its runner refuses to begin later than that.
+    pub start_timeout: Duration,
+    /// How far one action may reach; what would reach further fails before it runs.
+    pub blast_radius: BlastRadiusConfig,
+    /// Which registered scripts the action run_script may run.
+    pub scripts: ScriptsConfig,
+}
+
+/// How far one action may reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct BlastRadiusConfig {
+    /// Most pods that one action ends or has made anew.
+    pub max_pods: u32,
+    /// Most workloads that one action restarts.
+    pub max_workloads: u32,
+    /// Most Services whose pods one action touches.
+    pub max_services: u32,
+    /// Most nodes that one action changes.
+    pub max_nodes: u32,
+    /// Most pods in percent of those of the namespace; counts only where more than one workload is touched.
+    pub max_pods_percent: u32,
+    /// Most nodes in percent of those of the cluster, those included that take no pods already.
+    pub max_nodes_percent: u32,
+    /// In a namespace of at most so many pods no percentage counts.
+    pub small_namespace: u32,
+    /// In a cluster of at most so many nodes no percentage counts.
+    pub small_cluster: u32,
+}
+
+/// Which registered scripts may run. Both lists are compared whole; empty, no script runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScriptsConfig {
+    /// Images that a script may run in, as its registration names them.
+    pub images: Vec<String>,
+    /// ServiceAccounts of the operator's namespace that a script may run as.
+    pub service_accounts: Vec<String>,
 }
 
 /// When an image is pulled; spelt as in Kubernetes.

@@ -141,7 +141,13 @@ pub fn made<K: Resource<DynamicType = ()>>(mut object: K) -> K {
 
 /// A status of an execution whose Job has changed the target.
 pub fn changed() -> ActionResult {
-    ActionResult { effect: Effect::Changed, message: "went back to revision 3".into(), error: None, before: [].into() }
+    ActionResult {
+        effect: Effect::Changed,
+        message: "went back to revision 3".into(),
+        error: None,
+        before: [].into(),
+        target: None,
+    }
 }
 
 pub fn job_ref() -> JobRef {

@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{
-    AdminConfig, ApprovalConfig, AuthenticationConfig, AuthenticationMode, Config, ControllersConfig, Duration,
-    EventsConfig, ExecutionConfig, GatewayConfig, ImagePullPolicy, KubernetesConfig, LeaderElectionConfig, LogConfig,
-    LogFormat, LogLevel, Role, Scope, StoreConfig, Timeouts, VerificationConfig,
+    AdminConfig, ApprovalConfig, AuthenticationConfig, AuthenticationMode, BlastRadiusConfig, Config,
+    ControllersConfig, Duration, EventsConfig, ExecutionConfig, GatewayConfig, ImagePullPolicy, KubernetesConfig,
+    LeaderElectionConfig, LogConfig, LogFormat, LogLevel, Role, Scope, ScriptsConfig, StoreConfig, Timeouts,
+    VerificationConfig,
 };
 
 impl Default for Config {
@@ -97,6 +98,24 @@ impl Default for ExecutionConfig {
             image_pull_policy: ImagePullPolicy::IfNotPresent,
             service_account_prefix: "kubernaut-action-".to_owned(),
             job_timeout: Duration::from_mins(5),
+            start_timeout: Duration::from_mins(2),
+            blast_radius: BlastRadiusConfig::default(),
+            scripts: ScriptsConfig::default(),
+        }
+    }
+}
+
+impl Default for BlastRadiusConfig {
+    fn default() -> Self {
+        Self {
+            max_pods: 100,
+            max_workloads: 10,
+            max_services: 20,
+            max_nodes: 1,
+            max_pods_percent: 50,
+            max_nodes_percent: 34,
+            small_namespace: 20,
+            small_cluster: 3,
         }
     }
 }

@@ -64,6 +64,7 @@ fn kind(root: &Value, schema: &Value) -> String {
 fn shown(default: &Yaml) -> String {
     match default {
         Yaml::String(text) if text.is_empty() => "empty".to_owned(),
+        Yaml::Sequence(items) if items.is_empty() => "empty".to_owned(),
         Yaml::Sequence(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
         other => format!("`{}`", serde_yaml_ng::to_string(other).unwrap_or_default().trim().trim_matches('\'')),
     }

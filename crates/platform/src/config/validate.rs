@@ -45,6 +45,9 @@ impl Config {
             ("store.retentionDays", usize::from(self.store.retention_days)),
             ("events.concurrency", self.events.concurrency),
             ("controllers.concurrency", usize::from(self.controllers.concurrency)),
+            ("execution.blastRadius.maxPods", self.execution.blast_radius.max_pods as usize),
+            ("execution.blastRadius.maxWorkloads", self.execution.blast_radius.max_workloads as usize),
+            ("execution.blastRadius.maxNodes", self.execution.blast_radius.max_nodes as usize),
         ] {
             need(count > 0, setting, "must be at least 1".to_owned());
         }
@@ -78,6 +81,14 @@ impl Config {
                 self.execution.job_timeout, self.timeouts.execution
             ),
         );
+
+        let radius = &self.execution.blast_radius;
+        for (setting, percent) in [
+            ("execution.blastRadius.maxPodsPercent", radius.max_pods_percent),
+            ("execution.blastRadius.maxNodesPercent", radius.max_nodes_percent),
+        ] {
+            need((1..=100).contains(&percent), setting, format!("must be from 1 to 100, not {percent}"));
+        }
 
         let (reject, auto) = (self.approval.reject_below, self.approval.auto_above);
         need(
@@ -114,7 +125,7 @@ impl Config {
     }
 
     /// Durations for which zero has no meaning.
-    fn positive(&self) -> [(&'static str, Duration); 11] {
+    fn positive(&self) -> [(&'static str, Duration); 12] {
         let (timeouts, election) = (&self.timeouts, &self.leader_election);
         [
             ("timeouts.request", timeouts.request),
@@ -125,6 +136,7 @@ impl Config {
             ("timeouts.verification", timeouts.verification),
             ("retention", self.retention),
             ("execution.jobTimeout", self.execution.job_timeout),
+            ("execution.startTimeout", self.execution.start_timeout),
             ("leaderElection.renewDeadline", election.renew_deadline),
             ("leaderElection.retryPeriod", election.retry_period),
             ("kubernetes.requestTimeout", self.kubernetes.request_timeout),
@@ -172,6 +184,9 @@ mod tests {
             ("admin: {listen: '0.0.0.0:8080'}", "admin.listen"),
             ("verification: {stabilizationWindow: 30m}", "verification.stabilizationWindow"),
             ("execution: {jobTimeout: 31m}", "execution.jobTimeout"),
+            ("execution: {startTimeout: 0s}", "execution.startTimeout"),
+            ("execution: {blastRadius: {maxPods: 0}}", "execution.blastRadius.maxPods"),
+            ("execution: {blastRadius: {maxNodesPercent: 101}}", "execution.blastRadius.maxNodesPercent"),
             ("approval: {autoAbove: 0.6}", "approval"),
             ("approval: {autoAbove: 90}", "approval"),
             ("approval: {rejectBelow: .nan}", "approval"),
