@@ -1,6 +1,7 @@
 //! AIAnalysis: asks the provider once, and a person where the decision says so.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use kube::ResourceExt;
 use kube::runtime::Controller;
@@ -93,7 +94,10 @@ async fn ask(
         now: calls::now().0,
     };
     let provider = ctx.provider.name();
-    match ctx.provider.analyse(&question).await {
+    let begun = Instant::now();
+    let answer = ctx.provider.analyse(&question).await;
+    ctx.metrics.analysis.asked(provider, answer.is_ok(), begun.elapsed());
+    match answer {
         Ok(diagnosis) => Ok((provider.to_owned(), diagnosis)),
         Err(error) => Err(Error::Provider { provider: provider.to_owned(), message: error.to_string() }),
     }

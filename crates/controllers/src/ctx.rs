@@ -9,13 +9,9 @@ use kube::{Client, Resource};
 use kubernaut_analysis::Provider;
 use kubernaut_domain::settings::Settings;
 use kubernaut_domain::stage::Notice;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
 
 use crate::calls;
+use crate::metrics::Metrics;
 use crate::rehearsal::Rehearsals;
 use crate::targets::Targets;
 
@@ -122,86 +118,5 @@ impl Ctx {
 
     pub(crate) fn succeeded(&self, key: &str) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct TransitionLabels {
-    pub kind: &'static str,
-    pub phase: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct KindLabels {
-    pub kind: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct ErrorLabels {
-    pub kind: &'static str,
-    pub reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct OutcomeLabels {
-    pub outcome: String,
-}
-
-/// Metrics of the controllers.
-#[derive(Clone, Debug)]
-pub struct Metrics {
-    pub(crate) transitions: Family<TransitionLabels, Counter>,
-    pub(crate) reconciles: Family<KindLabels, Histogram>,
-    pub(crate) errors: Family<ErrorLabels, Counter>,
-    pub(crate) remediations: Family<OutcomeLabels, Counter>,
-    pub(crate) durations: Family<OutcomeLabels, Histogram>,
-}
-
-impl Metrics {
-    /// Registers the metrics.
-    pub fn new(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            transitions: Family::default(),
-            reconciles: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 14))),
-            errors: Family::default(),
-            remediations: Family::default(),
-            durations: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.5, 2.0, 14))),
-        };
-        registry.register(
-            "kubernaut_phase_transitions",
-            "Phase transitions recorded, by kind and the phase entered",
-            metrics.transitions.clone(),
-        );
-        registry.register(
-            "kubernaut_reconcile_duration_seconds",
-            "Time that one reconciliation took, by kind",
-            metrics.reconciles.clone(),
-        );
-        registry.register(
-            "kubernaut_reconcile_errors",
-            "Reconciliations that could not be finished and are tried again, by kind and reason",
-            metrics.errors.clone(),
-        );
-        registry.register(
-            "kubernaut_remediations",
-            "Remediation requests that ended, by outcome (the phase where there is none)",
-            metrics.remediations.clone(),
-        );
-        registry.register(
-            "kubernaut_remediation_duration_seconds",
-            "Time from the creation of a request to its end, by outcome",
-            metrics.durations.clone(),
-        );
-        metrics
-    }
-
-    /// Makes one series of each metric, so that the reference can list names and labels. Not for a running server.
-    pub fn sample(&self) {
-        drop(self.transitions.get_or_create(&TransitionLabels { kind: "workflow", phase: "Completed".into() }));
-        drop(self.reconciles.get_or_create(&KindLabels { kind: "workflow" }));
-        drop(self.errors.get_or_create(&ErrorLabels { kind: "workflow", reason: "Timeout" }));
-        let outcome = OutcomeLabels { outcome: "Remediated".into() };
-        drop(self.remediations.get_or_create(&outcome));
-        drop(self.durations.get_or_create(&outcome));
     }
 }

@@ -11,6 +11,7 @@ pub mod ctx;
 pub mod error;
 pub mod execution;
 pub mod health;
+pub mod metrics;
 pub mod processing;
 pub mod rehearsal;
 pub mod request;
@@ -18,6 +19,7 @@ pub mod run;
 pub mod targets;
 pub mod workflow;
 
-pub use ctx::{Ctx, Metrics};
+pub use ctx::Ctx;
 pub use error::Error;
+pub use metrics::Metrics;
 pub use run::run_all;

@@ -16,7 +16,7 @@ use kubernaut_domain::stage::{Next, after};
 use tokio_util::sync::CancellationToken;
 
 use crate::calls::{self, Object};
-use crate::ctx::{ErrorLabels, KindLabels, TransitionLabels};
+use crate::metrics::{ErrorLabels, KindLabels, Measured};
 use crate::{Ctx, Error, analysis, execution, processing, request, workflow};
 
 /// Soonest look again at what is due already.
@@ -32,7 +32,7 @@ pub type Guarded<K> = DeserializeGuard<K>;
 /// One kind of the pipeline.
 pub trait Stage: Send + Sync + 'static {
     /// The kind.
-    type Kind: Staged + Object + HasStatus + 'static;
+    type Kind: Measured + Object + HasStatus + 'static;
 
     /// What else it watches.
     fn watches(ctx: &Arc<Ctx>, controller: Controller<Guarded<Self::Kind>>) -> Controller<Guarded<Self::Kind>>;
@@ -185,7 +185,7 @@ pub(crate) fn is_overdue(deadline: Option<&MicroTime>, now: &MicroTime) -> bool 
 /// nothing to write: then nobody has checked that the object is still as it was decided upon.
 pub(crate) async fn commit<K>(ctx: &Ctx, object: &K, status: K::Status) -> Result<bool, Error>
 where
-    K: Staged + Object + HasStatus,
+    K: Measured + Object + HasStatus,
     K::Status: PartialEq,
 {
     let Some(stands) = calls::write_status(ctx, object, status).await? else { return Ok(false) };
@@ -196,8 +196,8 @@ where
     {
         ctx.replaced(key::<K>(object.meta().name.as_deref()), version);
     }
+    ctx.metrics.record(&stands, object.transitions().len());
     for transition in stands.transitions().iter().skip(object.transitions().len()) {
-        ctx.metrics.transitions.get_or_create(&TransitionLabels { kind: K::NOUN, phase: transition.to.clone() }).inc();
         tracing::info!(
             kind = K::NOUN,
             name = object.name_any(),

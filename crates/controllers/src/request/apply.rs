@@ -6,12 +6,10 @@ use kubernaut_api::{RemediationRequest, Staged};
 use kubernaut_domain::request::{Child, Plan};
 use kubernaut_domain::stage::Next;
 
-use crate::ctx::OutcomeLabels;
 use crate::{Ctx, Error, calls, run};
 
 pub(super) async fn apply(ctx: &Ctx, request: &RemediationRequest, plan: Plan) -> Result<Next, Error> {
-    let ended = plan.status.phase.filter(|phase| phase.is_terminal() && request.phase() != Some(*phase));
-    let outcome = plan.status.outcome.map(|outcome| format!("{outcome:?}"));
+    let ended = plan.status.phase.is_some_and(|phase| phase.is_terminal() && request.phase() != Some(phase));
     run::commit(ctx, request, plan.status).await?;
     match &plan.child {
         Some(Child::Processing(child)) => calls::create(ctx, child.as_ref()).await?,
@@ -19,14 +17,8 @@ pub(super) async fn apply(ctx: &Ctx, request: &RemediationRequest, plan: Plan) -
         Some(Child::Workflow(child)) => calls::create(ctx, child.as_ref()).await?,
         None => {}
     }
-    if let Some(phase) = ended {
+    if ended {
         ctx.targets.leave(request);
-        let labels = OutcomeLabels { outcome: outcome.unwrap_or_else(|| phase.to_string()) };
-        ctx.metrics.remediations.get_or_create(&labels).inc();
-        if let Some(created) = &request.metadata.creation_timestamp {
-            let took = calls::now().0.duration_since(created.0).as_secs_f64();
-            ctx.metrics.durations.get_or_create(&labels).observe(took);
-        }
     }
     ctx.notify(request, plan.notices).await;
     if plan.delete {
