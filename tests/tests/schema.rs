@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use kube::CustomResourceExt;
 use kubernaut_api::{
     AIAnalysis, EventSink, KubernetesExecution, RemediationApproval, RemediationProcessing, RemediationRequest,
-    WorkflowExecution,
+    RemediationWorkflow, WorkflowExecution,
 };
 use kubernaut_testkit::{Cluster, Namespace, Operator};
 use serde_json::Value;
@@ -124,6 +124,7 @@ async fn kubectl_shows_what_matters_under_the_short_names() -> Result<()> {
         ("rap", "NAME TARGET RISK CONFIDENCE DECISION BY EXPIRES AGE"),
         ("we", "NAME PHASE TARGET ACTION REASON AGE"),
         ("ke", "NAME PHASE ACTION TARGET REASON AGE"),
+        ("rwf", "NAME READY ACTIONS REASON AGE"),
         ("es", "NAME URL READY DELIVERED PENDING DEAD LAST AGE"),
     ] {
         let table = cluster.kubectl(["get", short, "-n", &namespace.name]).await?;
@@ -131,7 +132,7 @@ async fn kubectl_shows_what_matters_under_the_short_names() -> Result<()> {
         assert_eq!(header.join(" "), columns, "{short}");
     }
     let all = cluster.kubectl(["get", "kubernaut", "-n", &namespace.name, "-o", "name"]).await?;
-    assert_eq!(all.lines().count(), 7, "the category names every kind: {all}");
+    assert_eq!(all.lines().count(), 8, "the category names every kind: {all}");
     let explained = cluster.kubectl(["explain", "rr.spec.signal"]).await?;
     ensure!(explained.contains("What was reported."), "kubectl explain says: {explained}");
     Ok(())
@@ -172,6 +173,7 @@ fn every_kind_has_a_sample() -> Result<()> {
         RemediationApproval::crd(),
         WorkflowExecution::crd(),
         KubernetesExecution::crd(),
+        RemediationWorkflow::crd(),
         EventSink::crd(),
     ]
     .map(|crd| crd.spec.names.kind);

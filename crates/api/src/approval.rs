@@ -36,7 +36,7 @@ use crate::meta::TargetRef;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RemediationApprovalSpec {
-    /// Name of the RemediationRequest.
+    /// Name of the RemediationRequest, or of the WorkflowExecution where that has none.
     #[schemars(length(min = 1, max = 39))]
     pub request: String,
     /// Hash of the plan that is asked about; a decision speaks of this plan only.

@@ -35,7 +35,7 @@ use crate::meta::{TargetRef, Transition, phases, staged};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KubernetesExecutionSpec {
-    /// Name of the RemediationRequest.
+    /// Name of the RemediationRequest, or of the WorkflowExecution where that has none.
     #[schemars(length(min = 1, max = 39))]
     pub request: String,
     /// Name of the step.
@@ -62,6 +62,11 @@ pub struct KubernetesExecutionSpec {
     /// Limit of the health check after it.
     #[schemars(schema_with = "crate::schema::duration")]
     pub verification_timeout: Duration,
+    /// Name of the KubernetesExecution whose effect this one undoes. Such a one ends although its request has ended,
+    /// and is not undone itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub undoes: Option<String>,
 }
 
 phases! {

@@ -2,7 +2,7 @@
 
 /// On a namespace or a resource, with the value `true`: Kubernaut may remediate it.
 pub const MANAGED: &str = "kubernaut.io/managed";
-/// On every child: the name of the RemediationRequest it serves.
+/// On every child: the name of the RemediationRequest it serves, or of the WorkflowExecution where that has none.
 pub const REQUEST: &str = "kubernaut.io/request";
 /// On a request: the first 32 hex digits of its fingerprint (a label holds at most 63 characters).
 pub const FINGERPRINT: &str = "kubernaut.io/fingerprint";

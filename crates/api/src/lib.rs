@@ -12,6 +12,7 @@ pub mod labels;
 pub mod meta;
 pub mod names;
 pub mod processing;
+pub mod remediation_workflow;
 pub mod request;
 pub mod sink;
 pub mod workflow;
@@ -29,6 +30,7 @@ pub use evidence::Evidence;
 pub use execution::{ExecutionPhase, KubernetesExecution, KubernetesExecutionSpec, KubernetesExecutionStatus};
 pub use meta::{Phase, Staged, TargetRef, Transition};
 pub use processing::{ProcessingPhase, RemediationProcessing, RemediationProcessingSpec, RemediationProcessingStatus};
+pub use remediation_workflow::{RemediationWorkflow, RemediationWorkflowSpec, RemediationWorkflowStatus};
 pub use request::{Outcome, RemediationRequest, RemediationRequestSpec, RemediationRequestStatus, RequestPhase};
 pub use sink::{EventSink, EventSinkSpec, EventSinkStatus};
 pub use workflow::{WorkflowExecution, WorkflowExecutionSpec, WorkflowExecutionStatus, WorkflowPhase};
@@ -48,6 +50,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         RemediationApproval::crd(),
         WorkflowExecution::crd(),
         KubernetesExecution::crd(),
+        RemediationWorkflow::crd(),
         EventSink::crd(),
     ]
 }

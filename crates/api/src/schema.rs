@@ -31,3 +31,18 @@ pub fn optional_duration(generator: &mut SchemaGenerator) -> Schema {
     schema.insert("nullable".into(), true.into());
     schema
 }
+
+/// Any JSON value, kept as it is.
+pub fn any_value(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// CEL: these fields of the spec do not change. Required ones are always there, optional ones perhaps.
+pub fn unchanged(required: &[&str], optional: &[&str]) -> String {
+    let required = required.iter().map(|field| format!("self.spec.{field} == oldSelf.spec.{field}"));
+    let optional = optional.iter().map(|field| {
+        let (new, old) = (format!("self.spec.{field}"), format!("oldSelf.spec.{field}"));
+        format!("has({new}) == has({old}) && (!has({new}) || {new} == {old})")
+    });
+    required.chain(optional).collect::<Vec<_>>().join(" && ")
+}

@@ -31,7 +31,7 @@ impl Stage for Workflows {
         }
         let seen = Seen {
             workflow: workflow.clone(),
-            request_over: request_is_over(ctx, &workflow.spec.request).await?,
+            request_over: request_is_over(ctx, &workflow.base_name()).await?,
             executions: executions(ctx, workflow).await?,
             settings: ctx.settings.clone(),
             now: calls::now(),
@@ -48,7 +48,7 @@ impl Stage for Workflows {
 
 /// The executions of this very workflow, by step.
 async fn executions(ctx: &Ctx, workflow: &WorkflowExecution) -> Result<BTreeMap<String, KubernetesExecution>, Error> {
-    let selector = format!("{}={}", labels::REQUEST, workflow.spec.request);
+    let selector = format!("{}={}", labels::REQUEST, workflow.base_name());
     let parameters = ListParams::default().labels(&selector);
     let call = format!("list KubernetesExecutions of {}", workflow.name_any());
     let api = calls::api::<KubernetesExecution>(ctx);

@@ -80,7 +80,7 @@ fn proceed(status: &mut WorkflowExecutionStatus, seen: &Seen) {
             return;
         }
         enter(status, WorkflowPhase::Validating, now, Why::new("GraphValid", ""));
-        if let Err((reason, problem)) = check_steps(&spec.steps, &spec.plan_hash) {
+        if let Err((reason, problem)) = check_steps(&spec.steps, spec.plan_hash.as_deref().unwrap_or_default()) {
             enter(status, WorkflowPhase::Failed, now, Why::new(reason, problem));
             return;
         }
@@ -109,11 +109,11 @@ fn advance(status: &mut WorkflowExecutionStatus, seen: &Seen) {
     let late = passed(status.phase_deadline.as_ref(), &seen.now);
     let failed = failure(status, seen);
     let stop =
-        late || seen.request_over || failed.as_ref().is_some_and(|(_, on_failure)| *on_failure == OnFailure::Fail);
+        late || seen.request_over || failed.as_ref().is_some_and(|(_, on_failure)| *on_failure != OnFailure::Continue);
     if !stop {
         for name in ready(status, seen.workflow.spec.parallelism, steps) {
             if let Some(step) = status.steps.iter_mut().find(|step| step.name == name) {
-                step.execution_name = Some(names::execution(&seen.workflow.spec.request, &name));
+                step.execution_name = Some(names::execution(&seen.workflow.base_name(), &name));
                 step.phase = Some(ExecutionPhase::Pending);
             }
         }
@@ -170,7 +170,7 @@ fn failure(status: &WorkflowExecutionStatus, seen: &Seen) -> Option<(Why, OnFail
         .zip(&seen.workflow.spec.steps)
         .filter(|(state, _)| matches!(state.phase, Some(ExecutionPhase::Failed | ExecutionPhase::Cancelled)))
         .collect();
-    failed.sort_by_key(|(_, step)| step.on_failure != OnFailure::Fail);
+    failed.sort_by_key(|(_, step)| step.on_failure == OnFailure::Continue);
     let (state, step) = failed.first()?;
     let reason = seen.executions.get(&state.name).and_then(|execution| execution.status.as_ref()?.reason.as_deref());
     let alone = !status.steps.iter().any(|other| other.phase == Some(ExecutionPhase::Completed));
@@ -202,23 +202,25 @@ fn missing(status: &WorkflowExecutionStatus, seen: &Seen) -> Vec<KubernetesExecu
                 && state.phase.is_some_and(|phase| !phase.is_terminal())
         })
     };
+    let base = seen.workflow.base_name();
     let limit: std::time::Duration = spec.timeout.into();
     spec.steps
         .iter()
         .filter(|step| started(step) && !seen.executions.contains_key(&step.name))
         .map(|step| KubernetesExecution {
-            metadata: child_of(&seen.workflow, names::execution(&spec.request, &step.name), &spec.request),
+            metadata: child_of(&seen.workflow, names::execution(&base, &step.name), &base),
             spec: KubernetesExecutionSpec {
-                request: spec.request.clone(),
+                request: base.clone(),
                 step: step.name.clone(),
                 action: step.action.clone(),
                 target: step.target.clone(),
                 parameters: step.parameters.clone(),
-                plan_hash: spec.plan_hash.clone(),
+                plan_hash: spec.plan_hash.clone().unwrap_or_default(),
                 dry_run: spec.dry_run,
                 timeout: step.timeout.unwrap_or_else(|| seen.settings.job.timeout.into()),
                 // The other half is for undoing what did not help.
                 verification_timeout: seen.settings.limits.verification.min(limit / 2).into(),
+                undoes: None,
             },
             status: None,
         })

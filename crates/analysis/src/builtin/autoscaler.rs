@@ -103,7 +103,7 @@ fn step(scaler: &Autoscaler, raised: i32) -> Step {
         parameters: [("maxReplicas".to_owned(), json!(raised))].into(),
         depends_on: Vec::new(),
         on_failure: OnFailure::Fail,
-        timeout: None,
+        ..Step::default()
     }
 }
 

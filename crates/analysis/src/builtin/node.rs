@@ -117,6 +117,6 @@ fn step(name: &str, action: &str, node: &Node, after: &[String]) -> Step {
         parameters: std::collections::BTreeMap::new(),
         depends_on: after.to_vec(),
         on_failure: OnFailure::Fail,
-        timeout: None,
+        ..Step::default()
     }
 }

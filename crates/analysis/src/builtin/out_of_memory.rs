@@ -73,7 +73,7 @@ fn step(facts: &Facts<'_>, spec: &ContainerSpec, raised: &str) -> Step {
         parameters: parameters.into_iter().collect(),
         depends_on: Vec::new(),
         on_failure: OnFailure::Fail,
-        timeout: None,
+        ..Step::default()
     }
 }
 

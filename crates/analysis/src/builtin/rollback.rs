@@ -30,7 +30,7 @@ impl Rollback<'_> {
             parameters: [("toRevision".to_owned(), json!(self.to.number))].into(),
             depends_on: Vec::new(),
             on_failure: OnFailure::Fail,
-            timeout: None,
+            ..Step::default()
         }
     }
 }

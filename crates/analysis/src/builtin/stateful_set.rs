@@ -71,7 +71,7 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
             parameters: [("pod".to_owned(), json!(pod.name)), ("uid".to_owned(), json!(pod.uid))].into(),
             depends_on: Vec::new(),
             on_failure: OnFailure::Fail,
-            timeout: None,
+            ..Step::default()
         }],
         rationale: "Made anew, the pod is of the newest revision; nothing else replaces it.".into(),
     })

@@ -21,7 +21,7 @@ fn step(action: &str, target: TargetRef, parameters: &Value) -> Step {
         parameters: values(parameters),
         depends_on: vec![],
         on_failure: OnFailure::Fail,
-        timeout: None,
+        ..Step::default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The children of a request, each owned by the one before: derived names, and a snapshot of what they need.
 
 use kubernaut_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kubernaut_api::workflow::WorkflowOnFailure;
 use kubernaut_api::{
     AIAnalysis, AIAnalysisSpec, ObjectMeta, RemediationProcessing, RemediationProcessingSpec, RemediationRequest,
     Resource, ResourceExt, TargetRef, WorkflowExecution, WorkflowExecutionSpec, labels, names,
@@ -78,11 +79,14 @@ pub(super) fn workflow(
     Some(WorkflowExecution {
         metadata: child_of(analysis, names::workflow(&name), &name),
         spec: WorkflowExecutionSpec {
-            request: name,
+            request: Some(name),
             target: analysis.spec.target.clone(),
-            plan_hash: plan.hash.clone(),
+            plan_hash: Some(plan.hash.clone()),
             steps: plan.steps.clone(),
+            workflow_ref: None,
+            on_failure: WorkflowOnFailure::Fail,
             parallelism: 5,
+            cancelled: false,
             dry_run: request.spec.dry_run,
             timeout: limits.execution.into(),
         },

@@ -72,7 +72,7 @@ pub fn step(name: &str, depends_on: &[&str]) -> Step {
         parameters: [("toRevision".to_owned(), json!(3))].into(),
         depends_on: depends_on.iter().map(|&name| name.into()).collect(),
         on_failure: OnFailure::Fail,
-        timeout: None,
+        ..Step::default()
     }
 }
 

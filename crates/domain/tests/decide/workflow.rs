@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kubernaut_api::meta::Phase;
-use kubernaut_api::workflow::{OnFailure, Step};
+use kubernaut_api::workflow::{OnFailure, Step, WorkflowOnFailure};
 use kubernaut_api::{ExecutionPhase, Staged, WorkflowExecution, WorkflowExecutionSpec, WorkflowPhase};
 use kubernaut_domain::plan;
 use kubernaut_domain::stage::Next;
@@ -15,11 +15,14 @@ use crate::given::{REQUEST, assert_owned, assert_sound, at, executed, made, sett
 /// What is seen of a new workflow with these steps.
 pub fn begun(steps: Vec<Step>) -> Seen {
     let spec = WorkflowExecutionSpec {
-        request: REQUEST.into(),
+        request: Some(REQUEST.into()),
         target: target(),
-        plan_hash: plan::hash(&steps),
+        plan_hash: Some(plan::hash(&steps)),
         steps,
+        workflow_ref: None,
+        on_failure: WorkflowOnFailure::Fail,
         parallelism: 5,
+        cancelled: false,
         dry_run: false,
         timeout: std::time::Duration::from_mins(30).into(),
     };
@@ -72,7 +75,7 @@ fn a_sound_plan_starts_its_step_in_the_write_that_accepts_it() {
     let [child] = plan.children.as_slice() else { panic!("one execution, not {:?}", plan.children) };
     assert_eq!(child.metadata.name, Some(format!("ke-{REQUEST}-rollback")));
     assert_owned(child, &seen.workflow, &["kubernaut.io/outbox"]);
-    assert_eq!(child.spec.plan_hash, seen.workflow.spec.plan_hash);
+    assert_eq!(Some(&child.spec.plan_hash), seen.workflow.spec.plan_hash.as_ref());
     assert_eq!((&child.spec.action, &child.spec.target), (&"rollback_deployment".to_owned(), &target()));
     assert_eq!(child.spec.parameters, step("rollback", &[]).parameters);
     let state = &plan.status.steps[0];

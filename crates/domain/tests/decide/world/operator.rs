@@ -95,7 +95,7 @@ pub(super) fn reconcile_workflow(world: &mut World, name: &str) -> Result<(), Lo
     let executions = world.executions.values().filter_map(|versions| versions.last());
     let seen = workflow::Seen {
         executions: executions.map(|(_, execution)| (execution.spec.step.clone(), execution.clone())).collect(),
-        request_over: world.request_is_over(&workflow.spec.request),
+        request_over: world.request_is_over(&workflow.base_name()),
         workflow: workflow.clone(),
         settings: world.settings.clone(),
         now: world.now(),
