@@ -1,7 +1,7 @@
 # Each target is one line or a script; `make help` lists them.
 # KUBECONFIG=… uses that cluster instead of the local one; IMAGE=… names an image it can pull.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration lint generate image install cluster-up cluster-down bench clean
+.PHONY: help demo test test-unit test-integration lint generate image install cluster-up cluster-down bench sweep clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,5 +27,7 @@ cluster-down: ## Stop the local Kubernetes; its state stays
 	@tests/cluster/down
 bench: install ## Measure what docs/performance.md states (RUNS=20)
 	@cargo bench -p kubernaut-tests --profile dev --bench remediation
+sweep: ## Kill the operator, or fail its API server, at every single write (make test takes a spread)
+	@SWEEP=all tests/run -p kubernaut-tests --test crash -- --nocapture
 clean: ## Remove the cluster and everything that was built
 	@tests/cluster/down --purge && rm -rf .local target

@@ -1,7 +1,7 @@
 //! A second operator, run as a process of this machine beside the installed one.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
 use crate::{Operator, until};
 
@@ -18,6 +18,8 @@ use crate::{Operator, until};
 pub struct Process {
     /// Where its gateway listens; it has no authentication.
     pub gateway: String,
+    admin: SocketAddr,
+    command: Command,
     child: Child,
     folder: TempDir,
 }
@@ -25,6 +27,11 @@ pub struct Process {
 impl Process {
     /// Starts one with the installed operator's configuration, but for ports, store and election: it always leads.
     pub async fn start(operator: &Operator) -> Result<Self> {
+        Self::through(operator, &operator.cluster.kubeconfig).await
+    }
+
+    /// As [`Self::start`], talking to the API server that this kubeconfig names.
+    pub async fn through(operator: &Operator, kubeconfig: &Path) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let map = operator.api::<ConfigMap>().get(&operator.name).await?;
         let text = map.data.and_then(|mut data| data.remove("config.yaml")).context("the ConfigMap has config.yaml")?;
@@ -38,18 +45,27 @@ impl Process {
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, serde_yaml_ng::to_string(&config)?)?;
 
-        let log = std::fs::File::create(folder.path().join("log"))?;
-        let mut command = tokio::process::Command::new(binary(operator)?);
+        let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log"))?;
+        let mut command = Command::new(binary(operator)?);
         command.arg("run").arg("--config").arg(file);
-        command.env("KUBECONFIG", &operator.cluster.kubeconfig).env("KUBERNAUT_IMAGE", image(operator).await?);
+        command.env("KUBECONFIG", kubeconfig).env("KUBERNAUT_IMAGE", image(operator).await?);
         command.env("POD_NAMESPACE", &operator.namespace).env("POD_NAME", "second");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
-        let mut process = Self { gateway: format!("http://{gateway}"), child: command.spawn()?, folder };
-        process.is_ready(admin).await?;
+        let child = command.spawn()?;
+        let mut process = Self { gateway: format!("http://{gateway}"), admin, command, child, folder };
+        process.is_ready().await?;
         Ok(process)
     }
 
-    async fn is_ready(&mut self, admin: SocketAddr) -> Result<()> {
+    /// Kills it without warning and starts it again, with the same configuration and store.
+    pub async fn crash(&mut self) -> Result<()> {
+        self.child.kill().await?;
+        self.child = self.command.spawn()?;
+        self.is_ready().await
+    }
+
+    async fn is_ready(&mut self) -> Result<()> {
+        let admin = self.admin;
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
         let result = until("the second operator is ready", Duration::from_secs(30), || async {
             let code = http.get(format!("http://{admin}/readyz")).send().await?.status();
