@@ -51,6 +51,10 @@ pub struct AIAnalysisSpec {
     /// Limit of waiting for a person.
     #[schemars(schema_with = "crate::schema::duration")]
     pub approval_timeout: Duration,
+    /// Why a person is asked whatever the confidence is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub ask_person: Option<String>,
 }
 
 phases! {

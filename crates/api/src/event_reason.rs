@@ -75,6 +75,7 @@ event_reasons! {
     }
     "action" {
         RehearsalRefused: "The rehearsal with dryRun=All was refused; nothing was changed.",
+        ActionHeld: "Its Job may not be made yet; the note says why and when that is looked at again.",
         JobNotStarted: "The Job never ran; nothing was changed.",
         OutcomeUnknown: "Whether the target was changed is not known: a person has to look at it.",
         NotHealthy: "The target did not become healthy after the action, which is being undone where it can be.",

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::meta::{TargetRef, Transition, phases, staged};
+use crate::request::BlockReason;
 
 /// One action to run: a snapshot of the step.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -233,6 +234,12 @@ pub struct KubernetesExecutionStatus {
     /// When the current phase has to be over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase_deadline: Option<MicroTime>,
+    /// Why its Job may not be made yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_reason: Option<BlockReason>,
+    /// When that is looked at again, at the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<MicroTime>,
     /// The Job, once it exists. Recorded Job gone without a result: the outcome is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobRef>,

@@ -31,7 +31,9 @@ pub use execution::{ExecutionPhase, KubernetesExecution, KubernetesExecutionSpec
 pub use meta::{Phase, Staged, TargetRef, Transition};
 pub use processing::{ProcessingPhase, RemediationProcessing, RemediationProcessingSpec, RemediationProcessingStatus};
 pub use remediation_workflow::{RemediationWorkflow, RemediationWorkflowSpec, RemediationWorkflowStatus};
-pub use request::{Outcome, RemediationRequest, RemediationRequestSpec, RemediationRequestStatus, RequestPhase};
+pub use request::{
+    BlockReason, Outcome, RemediationRequest, RemediationRequestSpec, RemediationRequestStatus, RequestPhase,
+};
 pub use sink::{EventSink, EventSinkSpec, EventSinkStatus};
 pub use workflow::{WorkflowExecution, WorkflowExecutionSpec, WorkflowExecutionStatus, WorkflowPhase};
 

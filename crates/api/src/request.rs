@@ -34,6 +34,7 @@ use crate::meta::{TargetRef, Transition, phases, staged};
     validation = Rule::new("(has(self.spec.dryRun) && self.spec.dryRun) == (has(oldSelf.spec.dryRun) && oldSelf.spec.dryRun)").message("spec.dryRun is immutable: make a new RemediationRequest instead").field_path(".spec.dryRun"),
     validation = Rule::new("!(has(oldSelf.spec.cancelled) && oldSelf.spec.cancelled) || (has(self.spec.cancelled) && self.spec.cancelled)").message("spec.cancelled cannot be taken back: make a new RemediationRequest instead").field_path(".spec.cancelled"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Completed', 'Failed', 'TimedOut', 'Cancelled']) || (has(self.status) && has(self.status.phase) && self.status.phase == oldSelf.status.phase)").message("status.phase is terminal: make a new RemediationRequest instead").field_path(".status.phase"),
+    validation = Rule::new("!has(self.status) || !has(self.status.phase) || self.status.phase != 'Blocked' || (has(self.status.blockReason) && has(self.status.nextAttemptAt))").message("status.blockReason and status.nextAttemptAt must say why a Blocked request is held back and when it is tried again").field_path(".status.phase"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.name"),
     printcolumn(name = "Kind", type_ = "string", json_path = ".spec.target.kind", priority = 1),
@@ -187,6 +188,44 @@ pub enum Outcome {
     DryRun,
 }
 
+/// Why something is held back; it goes on when the reason is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum BlockReason {
+    /// Another remediation works on what this one would change.
+    ResourceBusy,
+    /// A request for the same ended a moment ago.
+    Cooldown,
+    /// Several requests for the same failed, one after the other.
+    RepeatedFailure,
+    /// What was done did not last, several times: a pause, then a person is asked.
+    Ineffective,
+    /// As much is being executed, or was within the hour, as the safety budgets allow.
+    Budget,
+    /// It would change something in a namespace that is never touched.
+    ProtectedNamespace,
+    /// It would change something that nobody has put under Kubernaut's care.
+    Unmanaged,
+}
+
+impl BlockReason {
+    /// Every reason.
+    pub const ALL: &'static [BlockReason] = &[
+        Self::ResourceBusy,
+        Self::Cooldown,
+        Self::RepeatedFailure,
+        Self::Ineffective,
+        Self::Budget,
+        Self::ProtectedNamespace,
+        Self::Unmanaged,
+    ];
+}
+
+impl std::fmt::Display for BlockReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self, f)
+    }
+}
+
 /// Observed state of a RemediationRequest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -214,9 +253,24 @@ pub struct RemediationRequestStatus {
     /// When the current phase has to be over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase_deadline: Option<MicroTime>,
-    /// When a blocked request is tried again.
+    /// Why it is held back, while it is Blocked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_reason: Option<BlockReason>,
+    /// Name of the request that it waits for, while another one works on what this one would change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub blocked_by: Option<String>,
+    /// When a blocked request is tried again, at the latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<MicroTime>,
+    /// Why a person is asked whatever the confidence is; absent where the confidence decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub ask_person: Option<String>,
+    /// What it works on: the targets of its plan and its own. Others that would change one of them wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 51))]
+    pub touches: Vec<TargetRef>,
     /// When the request ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<MicroTime>,

@@ -95,7 +95,8 @@ async fn reconcile<S: Stage>(object: Arc<Guarded<S::Kind>>, ctx: Arc<Ctx>) -> Re
         return Ok(Action::await_change());
     }
     let started = Instant::now();
-    let result = S::reconcile(&ctx, object).await;
+    // Boxed: what it holds while it waits would else lie in the future of every reconciliation.
+    let result = Box::pin(S::reconcile(&ctx, object)).await;
     ctx.metrics.reconciles.get_or_create(&KindLabels { kind: S::Kind::NOUN }).observe(started.elapsed().as_secs_f64());
     let next = result?;
     ctx.succeeded(&key::<S::Kind>(object.meta().name.as_deref()));

@@ -152,13 +152,14 @@ fn propose(status: &mut AIAnalysisStatus, finding: &Finding, evidence: &Evidence
     if confidence < settings.reject_below {
         let message = format!("confidence {confidence:.2} is below {:.2}: {}", settings.reject_below, finding.summary);
         enter(status, AnalysisPhase::Rejected, now, Why::new("LowConfidence", message));
-    } else if confidence > settings.approve_above && risk < Risk::High {
+    } else if confidence > settings.approve_above && risk < Risk::High && seen.analysis.spec.ask_person.is_none() {
         let message = format!("confidence {confidence:.2}, risk {risk:?}: the plan may run by itself");
         enter(status, AnalysisPhase::Completed, now, Why::new(finding.cause.clone(), message));
     } else {
         let name = names::approval(&seen.analysis.spec.request);
+        let why = seen.analysis.spec.ask_person.as_ref().map_or_else(String::new, |why| format!("; {why}"));
         let message =
-            format!("confidence {confidence:.2}, risk {risk:?}: RemediationApproval {name} waits for a person");
+            format!("confidence {confidence:.2}, risk {risk:?}{why}: RemediationApproval {name} waits for a person");
         enter(status, AnalysisPhase::Approval, now, Why::new("ApprovalRequired", message));
         status.phase_deadline = Some(after(now, seen.analysis.spec.approval_timeout.into()));
         status.approval_name = Some(name);

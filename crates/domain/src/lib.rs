@@ -17,4 +17,5 @@ pub mod redact;
 pub mod request;
 pub mod settings;
 pub mod stage;
+pub mod suppression;
 pub mod workflow;

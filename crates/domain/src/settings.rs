@@ -17,10 +17,131 @@ pub struct Settings {
     pub reject_below: f64,
     /// How long a finished request is kept (R1.10).
     pub retention: Duration,
+    /// What may be remediated (R2.9).
+    pub scope: Scope,
+    /// Nothing is changed, whatever a request says (R1.9).
+    pub dry_run: bool,
+    /// When a further request for the same is held back (R2.4).
+    pub suppression: Suppression,
+    /// How much may be executed at once (R5.6).
+    pub budgets: Budgets,
     /// How Jobs are made.
     pub job: JobSettings,
     /// How far an action may reach.
     pub blast: BlastSettings,
+}
+
+/// What may be remediated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Only what is labelled `kubernaut.io/managed: "true"`, itself or by its namespace.
+    #[default]
+    Labelled,
+    /// Everything.
+    All,
+}
+
+/// When a further request for the same is held back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppression {
+    /// For how long the end of a request holds back the next one, by how it ended.
+    pub cooldown: Cooldowns,
+    /// So many failures in a row hold back the next request.
+    pub failures: u32,
+    /// For how long after the last of them.
+    pub failure_hold: Duration,
+    /// So many rounds of something done that did not last bring a pause, and then a person is asked.
+    pub ineffective: u32,
+    /// What comes again within this time after a round shows that the round did not last.
+    pub ineffective_window: Duration,
+    /// How long the pause is, counted from the end of the last round.
+    pub ineffective_hold: Duration,
+    /// How often it is looked at whether what holds a request back is gone, where nothing tells of it.
+    pub look_again: Duration,
+}
+
+/// For how long the end of a request holds back the next one for the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cooldowns {
+    /// After `Completed`, `Remediated`.
+    pub remediated: Duration,
+    /// After `Completed`, `NoActionRequired`.
+    pub no_action_required: Duration,
+    /// After `Completed`, `ManualReviewRequired`.
+    pub manual_review_required: Duration,
+    /// After `Completed`, `Inconclusive`.
+    pub inconclusive: Duration,
+    /// After `Completed`, `RolledBack`.
+    pub rolled_back: Duration,
+    /// After `Completed`, `DryRun`.
+    pub dry_run: Duration,
+    /// After `Failed`.
+    pub failed: Duration,
+    /// After `TimedOut`.
+    pub timed_out: Duration,
+    /// After `Cancelled`.
+    pub cancelled: Duration,
+}
+
+impl Cooldowns {
+    /// The same after every end.
+    pub fn of(duration: Duration) -> Self {
+        Self {
+            remediated: duration,
+            no_action_required: duration,
+            manual_review_required: duration,
+            inconclusive: duration,
+            rolled_back: duration,
+            dry_run: duration,
+            failed: duration,
+            timed_out: duration,
+            cancelled: duration,
+        }
+    }
+}
+
+impl Default for Suppression {
+    fn default() -> Self {
+        Self {
+            cooldown: Cooldowns::of(Duration::from_mins(5)),
+            failures: 3,
+            failure_hold: Duration::from_hours(1),
+            ineffective: 3,
+            ineffective_window: Duration::from_hours(1),
+            ineffective_hold: Duration::from_mins(10),
+            look_again: Duration::from_mins(1),
+        }
+    }
+}
+
+/// How much may be executed at once. Absolute numbers: a share of a small pool is nothing or all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// Executions at once on one target.
+    pub per_target: u32,
+    /// Executions at once in one namespace.
+    pub per_namespace: u32,
+    /// Executions at once in the cluster.
+    pub per_cluster: u32,
+    /// Nodes worked on at once.
+    pub nodes: u32,
+    /// Executions of one action within an hour.
+    pub actions_per_hour: u32,
+    /// Namespaces in which nothing is ever changed; the operator's own is always one.
+    pub protected_namespaces: Vec<String>,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self {
+            per_target: 1,
+            per_namespace: 3,
+            per_cluster: 10,
+            nodes: 1,
+            actions_per_hour: 30,
+            protected_namespaces: ["kube-system", "kube-public", "kube-node-lease"].map(str::to_owned).into(),
+        }
+    }
 }
 
 /// Limits of one request.
@@ -142,6 +263,10 @@ impl Default for Settings {
             approve_above: 0.9,
             reject_below: 0.7,
             retention: Duration::from_hours(24),
+            scope: Scope::default(),
+            dry_run: false,
+            suppression: Suppression::default(),
+            budgets: Budgets::default(),
             job: JobSettings {
                 image: String::new(),
                 image_pull_policy: "IfNotPresent".into(),

@@ -1,13 +1,14 @@
 //! Whether an alert makes a request: one pure function of what exists, the time and the alert (R2.4).
 //!
-//! Every terminal phase and outcome holds back alike, so that no outcome re-opens the flood while the
-//! alert still fires. An object that is being deleted counts as ended then.
-
-use std::time::Duration;
+//! Deliberately absent: for how long an end holds back. That is `kubernaut_domain::suppression`, which the
+//! controller of requests asks too. Only a cooldown is held back here, without an object. What else holds
+//! a request back is shown on the request itself: it is made, is Blocked, and counts further alerts.
 
 use jiff::Timestamp;
-use kubernaut_api::request::{RemediationRequest, RequestPhase};
-use kubernaut_api::{Phase, ResourceExt, TargetRef};
+use kubernaut_api::request::RemediationRequest;
+use kubernaut_api::{BlockReason, MicroTime, ResourceExt, TargetRef};
+use kubernaut_domain::settings::Suppression;
+use kubernaut_domain::suppression::{self, Alert, Held, Past, Question, Verdict};
 
 /// An existing request of the same fingerprint.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,17 +21,8 @@ pub struct Existing {
     pub alert: String,
     /// The object that this alert named.
     pub resource: Option<TargetRef>,
-    /// Whether it is over.
-    pub stage: Stage,
-}
-
-/// Where a request stands, as far as a new alert is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Not over.
-    Open,
-    /// Over since.
-    Ended(Timestamp),
+    /// How it ended; `None` while it is open.
+    pub past: Option<Past>,
 }
 
 /// What is to be done with a firing alert.
@@ -47,12 +39,7 @@ pub enum Admission {
         name: String,
     },
     /// Count it on the request that ended a moment ago.
-    HeldBack {
-        /// Name of the request.
-        name: String,
-        /// Until when.
-        until: Timestamp,
-    },
+    HeldBack(Held),
 }
 
 /// What is to be done with a resolved alert. It never makes a request.
@@ -80,38 +67,26 @@ impl Existing {
             episode: request.spec.episode,
             alert: request.spec.signal.name.clone(),
             resource: request.spec.resource.clone(),
-            stage: stage(request),
+            past: Past::of(request),
         }
     }
 }
 
-/// Whether a request is over, and since when.
-pub fn stage(request: &RemediationRequest) -> Stage {
-    let deleted = request.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-    let status = request.status.as_ref();
-    if !status.and_then(|status| status.phase).is_some_and(RequestPhase::is_terminal) {
-        return deleted.map_or(Stage::Open, Stage::Ended);
-    }
-    let completed = status.and_then(|status| status.completed_at.as_ref()).map(|time| time.0);
-    let recorded = status.and_then(|status| status.transitions.last()).map(|last| last.at.0);
-    let created = request.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    Stage::Ended(completed.or(recorded).or(deleted).or(created).unwrap_or(Timestamp::UNIX_EPOCH))
-}
-
 /// Decides what is to be done with a firing alert, given all requests of its fingerprint.
-pub fn admit(existing: &[Existing], now: Timestamp, cooldown: Duration) -> Admission {
+pub fn admit(existing: &[Existing], now: Timestamp, policy: &Suppression) -> Admission {
     if let Some(open) = open(existing) {
         return Admission::Duplicate { name: open.name.clone() };
     }
-    let last = existing
-        .iter()
-        .filter_map(|one| held_until(one.stage, cooldown).map(|until| (until, one)))
-        .max_by_key(|(until, one)| (*until, one.episode));
-    if let Some((until, one)) = last.filter(|(until, _)| *until > now) {
-        return Admission::HeldBack { name: one.name.clone(), until };
+    let past: Vec<_> = existing.iter().filter_map(|one| one.past.clone()).collect();
+    let now = MicroTime(now);
+    let question = Question { past: &past, alert: Alert::Firing, began: &now, now: &now, policy };
+    match suppression::decide(&question) {
+        Verdict::Held(held) if held.reason == BlockReason::Cooldown => Admission::HeldBack(held),
+        Verdict::Held(_) | Verdict::Proceed { .. } | Verdict::Over => {
+            let episodes = existing.iter().map(|one| one.episode);
+            Admission::Create { episode: episodes.max().unwrap_or(0).saturating_add(1) }
+        }
     }
-    let episodes = existing.iter().map(|one| one.episode);
-    Admission::Create { episode: episodes.max().unwrap_or(0).saturating_add(1) }
 }
 
 /// Decides what is to be done with a resolved alert, given all requests of its fingerprint.
@@ -130,15 +105,7 @@ pub fn settle(existing: &[Existing], alert: &str, resource: Option<&TargetRef>) 
 }
 
 fn open(existing: &[Existing]) -> Option<&Existing> {
-    existing.iter().filter(|one| one.stage == Stage::Open).min_by_key(|one| one.episode)
-}
-
-/// Until when a request that is over holds further ones back.
-pub fn held_until(stage: Stage, cooldown: Duration) -> Option<Timestamp> {
-    match stage {
-        Stage::Open => None,
-        Stage::Ended(at) => Some(at.saturating_add(cooldown).unwrap_or(Timestamp::MAX)),
-    }
+    existing.iter().filter(|one| one.past.is_none()).min_by_key(|one| one.episode)
 }
 
 /// The same object, whichever incarnation.
@@ -153,12 +120,9 @@ fn same(one: Option<&TargetRef>, other: Option<&TargetRef>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use kubernaut_api::MicroTime;
-    use kubernaut_api::request::{Outcome, RemediationRequestSpec, RemediationRequestStatus};
+    use kubernaut_api::{Outcome, RequestPhase};
 
     use super::*;
-
-    const COOLDOWN: Duration = Duration::from_mins(5);
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -168,36 +132,65 @@ mod tests {
         TargetRef { kind: "Pod".into(), namespace: Some("shop".into()), name: name.into(), ..TargetRef::default() }
     }
 
-    fn existing(episode: u32, stage: Stage) -> Existing {
-        Existing { name: format!("rr-x-{episode}"), episode, alert: "Down".into(), resource: Some(pod("web-1")), stage }
+    fn open(episode: u32) -> Existing {
+        let (alert, resource) = ("Down".into(), Some(pod("web-1")));
+        Existing { name: format!("rr-x-{episode}"), episode, alert, resource, past: None }
+    }
+
+    /// One that ended in this second and did something.
+    fn ended(episode: u32, second: i64, phase: RequestPhase) -> Existing {
+        let past = Past {
+            name: format!("rr-x-{episode}"),
+            began: MicroTime(at(second - 50)),
+            ended: MicroTime(at(second)),
+            phase,
+            outcome: (phase == RequestPhase::Completed).then_some(Outcome::Remediated),
+            executed: true,
+            tried: true,
+        };
+        Existing { past: Some(past), ..open(episode) }
     }
 
     fn check(existing: &[Existing], expect: &Admission) {
-        assert_eq!(&admit(existing, at(1000), COOLDOWN), expect, "{existing:?}");
+        assert_eq!(&admit(existing, at(1000), &Suppression::default()), expect, "{existing:?}");
+    }
+
+    fn check_held(existing: &[Existing], name: &str, until: i64) {
+        match admit(existing, at(1000), &Suppression::default()) {
+            Admission::HeldBack(held) => assert_eq!((held.by.as_str(), held.until.0), (name, at(until))),
+            other => panic!("{other:?} for {existing:?}"),
+        }
     }
 
     #[test]
     fn a_firing_alert_makes_one_request_and_is_then_counted() {
         check(&[], &Admission::Create { episode: 1 });
-        check(&[existing(1, Stage::Open)], &Admission::Duplicate { name: "rr-x-1".into() });
-        let both = [existing(2, Stage::Open), existing(1, Stage::Ended(at(990)))];
+        check(&[open(1)], &Admission::Duplicate { name: "rr-x-1".into() });
+        let both = [open(2), ended(1, 990, RequestPhase::Completed)];
         check(&both, &Admission::Duplicate { name: "rr-x-2".into() });
-        let two = [existing(3, Stage::Open), existing(2, Stage::Open)];
-        check(&two, &Admission::Duplicate { name: "rr-x-2".into() });
+        check(&[open(3), open(2)], &Admission::Duplicate { name: "rr-x-2".into() });
     }
 
     #[test]
     fn inside_the_cooldown_it_is_held_back_and_after_it_a_new_episode_begins() {
-        let held = |until| Admission::HeldBack { name: "rr-x-1".into(), until: at(until) };
-        check(&[existing(1, Stage::Ended(at(1000)))], &held(1300));
-        check(&[existing(1, Stage::Ended(at(701)))], &held(1001));
-        check(&[existing(1, Stage::Ended(at(700)))], &Admission::Create { episode: 2 });
-        let many = [existing(7, Stage::Ended(at(100))), existing(3, Stage::Ended(at(200)))];
-        check(&many, &Admission::Create { episode: 8 });
-        check(
-            &[existing(1, Stage::Ended(at(500))), existing(2, Stage::Ended(at(900)))],
-            &Admission::HeldBack { name: "rr-x-2".into(), until: at(1200) },
-        );
+        for phase in [RequestPhase::Completed, RequestPhase::Failed, RequestPhase::TimedOut, RequestPhase::Cancelled] {
+            check_held(&[ended(1, 1000, phase)], "rr-x-1", 1300);
+            check_held(&[ended(1, 701, phase)], "rr-x-1", 1001);
+            check(&[ended(1, 700, phase)], &Admission::Create { episode: 2 });
+        }
+        let completed = RequestPhase::Completed;
+        check(&[ended(7, 100, completed), ended(3, 200, completed)], &Admission::Create { episode: 8 });
+        check_held(&[ended(1, 500, completed), ended(2, 900, completed)], "rr-x-2", 1200);
+    }
+
+    #[test]
+    fn what_failed_or_did_not_last_several_times_makes_a_request_that_shows_it() {
+        for phase in [RequestPhase::Failed, RequestPhase::Completed] {
+            let three = [ended(1, 500, phase), ended(2, 600, phase), ended(3, 700, phase)];
+            check(&three, &Admission::Create { episode: 4 });
+            let still_cooling = [ended(1, 500, phase), ended(2, 600, phase), ended(3, 800, phase)];
+            check_held(&still_cooling, "rr-x-3", 1100);
+        }
     }
 
     #[test]
@@ -205,69 +198,17 @@ mod tests {
         let own = pod("web-1");
         let settle = |existing: &[Existing]| settle(existing, "Down", Some(&own));
         assert_eq!(settle(&[]), Settlement::Ignore);
-        assert_eq!(settle(&[existing(1, Stage::Ended(at(100)))]), Settlement::Ignore);
-        assert_eq!(settle(&[existing(1, Stage::Ended(at(999)))]), Settlement::Ignore);
-        assert_eq!(settle(&[existing(1, Stage::Open)]), Settlement::Resolve { name: "rr-x-1".into() });
+        assert_eq!(settle(&[ended(1, 100, RequestPhase::Completed)]), Settlement::Ignore);
+        assert_eq!(settle(&[ended(1, 999, RequestPhase::Failed)]), Settlement::Ignore);
+        assert_eq!(settle(&[open(1)]), Settlement::Resolve { name: "rr-x-1".into() });
     }
 
     #[test]
     fn another_alert_or_another_pod_does_not_settle_it() {
-        let open = [existing(4, Stage::Open)];
+        let open = [open(4)];
         let (own, sibling) = (pod("web-1"), pod("web-2"));
         for (alert, resource) in [("Slow", Some(&own)), ("Down", Some(&sibling)), ("Down", None)] {
             assert_eq!(settle(&open, alert, resource), Settlement::StillFiring { name: "rr-x-4".into() });
         }
-    }
-
-    fn spec() -> RemediationRequestSpec {
-        serde_json::from_value(serde_json::json!({
-            "signal": {"source": "alertmanager", "name": "Down", "fingerprint": "0".repeat(64)}
-        }))
-        .unwrap()
-    }
-
-    fn request(phase: Option<RequestPhase>, outcome: Option<Outcome>) -> RemediationRequest {
-        let mut request = RemediationRequest::new("rr-x-1", spec());
-        request.status = Some(RemediationRequestStatus {
-            phase,
-            outcome,
-            completed_at: Some(MicroTime(at(900))),
-            ..RemediationRequestStatus::default()
-        });
-        request
-    }
-
-    #[test]
-    fn every_phase_is_open_or_holds_back() {
-        assert_eq!(stage(&request(None, None)), Stage::Open);
-        for phase in RequestPhase::ALL {
-            let expect = if phase.is_terminal() { Stage::Ended(at(900)) } else { Stage::Open };
-            assert_eq!(stage(&request(Some(*phase), None)), expect, "{phase}");
-        }
-    }
-
-    #[test]
-    fn every_outcome_holds_back() {
-        use Outcome::{DryRun, Inconclusive, ManualReviewRequired, NoActionRequired, Remediated, RolledBack};
-        for outcome in [Remediated, NoActionRequired, ManualReviewRequired, Inconclusive, RolledBack, DryRun] {
-            let ended = Existing::of(&request(Some(RequestPhase::Completed), Some(outcome)));
-            check(&[ended], &Admission::HeldBack { name: "rr-x-1".into(), until: at(1200) });
-        }
-    }
-
-    #[test]
-    fn an_end_without_a_time_is_dated_by_what_else_is_known() {
-        let mut ended = request(Some(RequestPhase::Failed), None);
-        ended.status.as_mut().unwrap().completed_at = None;
-        assert_eq!(stage(&ended), Stage::Ended(Timestamp::UNIX_EPOCH));
-        ended.metadata.creation_timestamp = Some(kubernaut_api::Time(at(800)));
-        assert_eq!(stage(&ended), Stage::Ended(at(800)));
-    }
-
-    #[test]
-    fn one_that_is_being_deleted_is_over() {
-        let mut deleted = request(Some(RequestPhase::Executing), None);
-        deleted.metadata.deletion_timestamp = Some(kubernaut_api::Time(at(950)));
-        assert_eq!(stage(&deleted), Stage::Ended(at(950)));
     }
 }

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use kubernaut_api::{RemediationRequest, TargetRef, labels};
+use kubernaut_domain::suppression::Past;
 use tokio::sync::OnceCell;
 
-use crate::admit;
 use crate::call::{CallError, Calls};
 use crate::fingerprint::{Identity, fingerprint};
 use crate::owner::{Located, Owners};
@@ -96,10 +96,9 @@ impl<'a> Identifier<'a> {
     /// The recent request that is about an object which no longer exists.
     async fn known(&self, subject: &Subject) -> Result<Option<&Recent>, CallError> {
         let Some(named) = subject.candidates.first() else { return Ok(None) };
-        let cooldown = self.settings.cooldown;
+        let cooldown = &self.settings.suppression.cooldown;
         let keep = |request: RemediationRequest| {
-            let until = admit::held_until(admit::stage(&request), cooldown);
-            let is_recent = until.is_none_or(|until| until > self.now);
+            let is_recent = Past::of(&request).is_none_or(|past| past.cools_until(cooldown).0 > self.now);
             is_recent.then(|| Recent {
                 candidates: resolve::subject(&request.spec.signal.labels).candidates,
                 fingerprint: request.spec.signal.fingerprint,

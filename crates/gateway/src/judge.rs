@@ -63,7 +63,7 @@ impl Judge<'_> {
             let mut found = self.requests.of(fingerprint).await.map_err(|error| Verdict::unjudged(&error))?;
             found.extend(stray.take().filter(|stray| found.iter().all(|one| one.name_any() != stray.name_any())));
             let existing: Vec<_> = found.iter().map(Existing::of).collect();
-            match admit::admit(&existing, self.now, self.settings.cooldown) {
+            match admit::admit(&existing, self.now, &self.settings.suppression) {
                 Admission::Create { episode } => {
                     let episode = episode.max(foreign + 1);
                     let request = record::request(&self.draft(fingerprint, first), &self.settings.namespace, episode);
@@ -94,11 +94,10 @@ impl Judge<'_> {
                         return Ok(());
                     }
                 }
-                Admission::HeldBack { name, until } => {
-                    if self.count(&found, &name, rest).await? {
-                        let detail = format!("{name} ended a moment ago: held back until {until}");
-                        let verdict = Verdict::because(Status::HeldBack, Reason::Cooldown, detail);
-                        let verdict = Verdict { request: Some(name), until: Some(until), ..verdict };
+                Admission::HeldBack(held) => {
+                    if self.count(&found, &held.by, rest).await? {
+                        let verdict = Verdict::because(Status::HeldBack, Reason::Cooldown, held.message);
+                        let verdict = Verdict { request: Some(held.by), until: Some(held.until.0), ..verdict };
                         answers.extend(rest.iter().map(|one| (one.index, verdict.clone())));
                         return Ok(());
                     }

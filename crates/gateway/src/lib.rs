@@ -32,14 +32,14 @@ mod verdict;
 
 use std::time::Duration;
 
+use kubernaut_domain::settings::Suppression;
+
 pub use auth::Authentication;
 pub use http::router;
 pub use metrics::Metrics;
 
 /// Largest body that is read unless set otherwise: 10,000 alerts are about 15 MB (R2.3).
 pub const DEFAULT_MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
-/// How long the end of a request holds further ones back unless set otherwise (R2.4).
-pub const DEFAULT_COOLDOWN: Duration = Duration::from_mins(5);
 /// Requests that are worked on at once unless set otherwise; the others are told to come back.
 pub const DEFAULT_MAX_IN_FLIGHT: usize = 16;
 /// How long one call of the API server may take unless set otherwise.
@@ -66,8 +66,8 @@ pub struct Settings {
     pub scope: Scope,
     /// Make every request a dry run (R1.9).
     pub dry_run: bool,
-    /// How long the end of a request holds back further ones for the same fingerprint.
-    pub cooldown: Duration,
+    /// When a further request for the same fingerprint is held back.
+    pub suppression: Suppression,
     /// Largest body that is read.
     pub max_body_bytes: usize,
     /// HTTP requests that are worked on at once; memory is bounded by this times `max_body_bytes`.
@@ -86,7 +86,7 @@ impl Settings {
             cluster: String::new(),
             scope: Scope::OptIn,
             dry_run: false,
-            cooldown: DEFAULT_COOLDOWN,
+            suppression: Suppression::default(),
             max_body_bytes: DEFAULT_MAX_BODY_BYTES,
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
             call_timeout: DEFAULT_CALL_TIMEOUT,

@@ -1,6 +1,7 @@
 //! The binary: composes the crates, and the command line. Deliberately absent: decisions.
 
 mod generate;
+mod holds;
 mod lines;
 mod serve;
 mod timeline;

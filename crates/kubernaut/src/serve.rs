@@ -29,6 +29,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::holds;
+
 /// How long requests in flight get to finish on shutdown.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -292,7 +294,7 @@ fn gateway_settings(config: &Config) -> kubernaut_gateway::Settings {
             config::Scope::All => Scope::All,
         },
         dry_run: config.dry_run,
-        cooldown: config.gateway.cooldown.std(),
+        suppression: holds::suppression(&config.suppression),
         max_body_bytes: config.gateway.max_body_bytes,
         max_in_flight: config.gateway.max_in_flight,
         ..kubernaut_gateway::Settings::new(config.namespace.clone(), authentication)
@@ -326,6 +328,10 @@ fn decision_settings(config: &Config) -> Settings {
         approve_above: config.approval.auto_above,
         reject_below: config.approval.reject_below,
         retention: config.retention.std(),
+        scope: holds::scope(config.scope),
+        dry_run: config.dry_run,
+        suppression: holds::suppression(&config.suppression),
+        budgets: holds::budgets(&config.budgets),
         job: JobSettings {
             image: config.execution.image.clone(),
             image_pull_policy: config.execution.image_pull_policy.to_string(),

@@ -36,7 +36,7 @@ pub struct Config {
     /// Which workloads may be remediated: those that are labelled `kubernaut.io/managed: "true"`,
     /// themselves or by their namespace, or all.
     pub scope: Scope,
-    /// Make every new request a dry run: nothing is changed, status says what would have been done.
+    /// Make every request a dry run, also those made by hand: nothing is changed, status says what would have been done.
     pub dry_run: bool,
     /// What this process runs.
     pub roles: Vec<Role>,
@@ -54,6 +54,10 @@ pub struct Config {
     pub retention: Duration,
     /// Which plans run by themselves, which ask a person, which are refused.
     pub approval: ApprovalConfig,
+    /// When a further remediation of the same is held back.
+    pub suppression: SuppressionConfig,
+    /// How much may be executed at once; what exceeds it waits.
+    pub budgets: BudgetsConfig,
     /// The Jobs that act.
     pub execution: ExecutionConfig,
     /// The embedded store of history.
@@ -135,8 +139,6 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Who may send signals.
     pub authentication: AuthenticationConfig,
-    /// For how long after the end of a remediation its alert opens no new one. 0s: not at all.
-    pub cooldown: Duration,
     /// Largest body in bytes. Alertmanager can send 15 MB (10,000 alerts) and drops what is refused.
     pub max_body_bytes: usize,
     /// Requests handled at once; more are refused and sent again.
@@ -207,6 +209,69 @@ pub struct ApprovalConfig {
     pub auto_above: f64,
     /// A plan with a confidence below this is refused; between the two a person is asked.
     pub reject_below: f64,
+}
+
+/// When a further remediation of the same is held back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct SuppressionConfig {
+    /// For how long the end of a remediation holds back the next one, by how it ended.
+    pub cooldown: CooldownConfig,
+    /// So many remediations in a row that ended as `Failed` or `TimedOut` hold back the next one.
+    pub failures: u32,
+    /// For how long after the last of them.
+    pub failure_hold: Duration,
+    /// So many remediations that did something, after which the same came again, bring a pause; the next
+    /// one asks a person, whatever its confidence is.
+    pub ineffective: u32,
+    /// What comes again within this time counts as the same trouble.
+    pub ineffective_window: Duration,
+    /// How long the pause is, counted from the end of the last remediation.
+    pub ineffective_hold: Duration,
+    /// How often it is looked at whether what is held back may go on, where no watch tells of it.
+    pub look_again: Duration,
+}
+
+/// For how long the end of a remediation holds back the next one. 0s: not at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct CooldownConfig {
+    /// It helped.
+    pub remediated: Duration,
+    /// Nothing was wrong.
+    pub no_action_required: Duration,
+    /// A person has to look.
+    pub manual_review_required: Duration,
+    /// Whether it helped could not be told.
+    pub inconclusive: Duration,
+    /// It did not help and was undone.
+    pub rolled_back: Duration,
+    /// Nothing was changed: a dry run.
+    pub dry_run: Duration,
+    /// It could not be done.
+    pub failed: Duration,
+    /// A deadline passed.
+    pub timed_out: Duration,
+    /// It was cancelled, or the alert was resolved before anything was done.
+    pub cancelled: Duration,
+}
+
+/// How much may be executed at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct BudgetsConfig {
+    /// Executions at once on one target.
+    pub per_target: u32,
+    /// Executions at once in one namespace.
+    pub per_namespace: u32,
+    /// Executions at once in the cluster.
+    pub per_cluster: u32,
+    /// Nodes worked on at once.
+    pub nodes: u32,
+    /// Executions of one action within an hour.
+    pub actions_per_hour: u32,
+    /// Namespaces in which nothing is ever changed, labelled or not; the operator's own is always one.
+    pub protected_namespaces: Vec<String>,
 }
 
 /// The Jobs that act.

@@ -28,6 +28,8 @@ use crate::{namespace, until};
 
 /// How long after the end of a remediation its alert is held back.
 pub const COOLDOWN: Duration = Duration::from_secs(20);
+/// How often it is looked at whether what is held back may go on.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long a target has to stay well.
 pub const STABILIZATION: Duration = Duration::from_secs(5);
 /// How long a start may take on a busy machine.
@@ -83,7 +85,7 @@ impl Operator {
     pub async fn installed() -> Result<Self> {
         let config = json!({
             "verification": { "stabilizationWindow": format!("{}s", STABILIZATION.as_secs()) },
-            "gateway": { "cooldown": format!("{}s", COOLDOWN.as_secs()) },
+            "suppression": { "cooldown": cooldowns(), "lookAgain": format!("{}s", LOOK_AGAIN.as_secs()) },
             "retention": "30m",
         });
         Self::configured(config).await
@@ -196,6 +198,22 @@ impl Operator {
         let call = ["exec", "-n", &self.namespace, &deployment, "--", "/usr/local/bin/kubernaut"];
         self.cluster.kubectl(call.iter().chain(arguments)).await
     }
+}
+
+/// [`COOLDOWN`] after every end.
+fn cooldowns() -> Value {
+    let ends = [
+        "remediated",
+        "noActionRequired",
+        "manualReviewRequired",
+        "inconclusive",
+        "rolledBack",
+        "dryRun",
+        "failed",
+        "timedOut",
+        "cancelled",
+    ];
+    ends.into_iter().map(|end| (end.to_owned(), json!(format!("{}s", COOLDOWN.as_secs())))).collect()
 }
 
 fn is_ready(pod: &Pod) -> bool {

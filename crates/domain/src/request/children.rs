@@ -64,6 +64,7 @@ pub(super) fn analysis(
             target,
             timeout: limits.analysis.into(),
             approval_timeout: limits.approval.into(),
+            ask_person: request.status.as_ref().and_then(|status| status.ask_person.clone()),
         },
         status: None,
     }

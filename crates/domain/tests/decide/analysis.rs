@@ -374,3 +374,16 @@ fn a_plan_of_high_risk_asks_a_person_however_sure_it_is() {
     let sure = Finding { steps: vec![delete], ..finding(100) };
     check(Some(Diagnosis::Found(Box::new(sure))), &["Generating BadRollout", "Approval ApprovalRequired"]);
 }
+
+#[test]
+fn a_request_that_has_to_ask_a_person_does_however_sure_it_is() {
+    let mut seen = begun(Some(found(95)));
+    seen.analysis.spec.ask_person = Some("what 3 requests did did not last".into());
+    let (plan, trail) = advance(&mut seen);
+    assert_eq!(trail.last().map(String::as_str), Some("Approval ApprovalRequired"));
+    assert!(plan.status.message.is_some_and(|message| message.contains("what 3 requests did did not last")));
+    assert!(plan.child.is_some());
+    let mut unsure = begun(Some(found(10)));
+    unsure.analysis.spec.ask_person.clone_from(&seen.analysis.spec.ask_person);
+    assert_eq!(advance(&mut unsure).1.last().map(String::as_str), Some("Rejected LowConfidence"));
+}

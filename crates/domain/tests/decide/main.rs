@@ -9,6 +9,7 @@ mod job;
 mod processing;
 mod properties;
 mod request;
+mod suppression;
 mod undo;
 mod workflow;
 mod world;

@@ -3,10 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{
-    AdminConfig, ApprovalConfig, AuthenticationConfig, AuthenticationMode, BlastRadiusConfig, Config,
-    ControllersConfig, Duration, EventsConfig, ExecutionConfig, GatewayConfig, ImagePullPolicy, KubernetesConfig,
-    LeaderElectionConfig, LogConfig, LogFormat, LogLevel, Role, Scope, ScriptsConfig, StoreConfig, Timeouts,
-    VerificationConfig,
+    AdminConfig, ApprovalConfig, AuthenticationConfig, AuthenticationMode, BlastRadiusConfig, BudgetsConfig, Config,
+    ControllersConfig, CooldownConfig, Duration, EventsConfig, ExecutionConfig, GatewayConfig, ImagePullPolicy,
+    KubernetesConfig, LeaderElectionConfig, LogConfig, LogFormat, LogLevel, Role, Scope, ScriptsConfig, StoreConfig,
+    SuppressionConfig, Timeouts, VerificationConfig,
 };
 
 impl Default for Config {
@@ -25,6 +25,8 @@ impl Default for Config {
             verification: VerificationConfig::default(),
             retention: Duration::from_hours(24),
             approval: ApprovalConfig::default(),
+            suppression: SuppressionConfig::default(),
+            budgets: BudgetsConfig::default(),
             execution: ExecutionConfig::default(),
             store: StoreConfig::default(),
             events: EventsConfig::default(),
@@ -46,7 +48,6 @@ impl Default for GatewayConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
             authentication: AuthenticationConfig::default(),
-            cooldown: Duration::from_mins(5),
             max_body_bytes: 32 * 1024 * 1024,
             max_in_flight: 64,
             drain_delay: Duration::from_secs(2),
@@ -88,6 +89,50 @@ impl Default for VerificationConfig {
 impl Default for ApprovalConfig {
     fn default() -> Self {
         Self { auto_above: 0.9, reject_below: 0.7 }
+    }
+}
+
+impl Default for SuppressionConfig {
+    fn default() -> Self {
+        Self {
+            cooldown: CooldownConfig::default(),
+            failures: 3,
+            failure_hold: Duration::from_hours(1),
+            ineffective: 3,
+            ineffective_window: Duration::from_hours(1),
+            ineffective_hold: Duration::from_mins(10),
+            look_again: Duration::from_mins(1),
+        }
+    }
+}
+
+impl Default for CooldownConfig {
+    fn default() -> Self {
+        let five = Duration::from_mins(5);
+        Self {
+            remediated: five,
+            no_action_required: five,
+            manual_review_required: five,
+            inconclusive: five,
+            rolled_back: five,
+            dry_run: five,
+            failed: five,
+            timed_out: five,
+            cancelled: five,
+        }
+    }
+}
+
+impl Default for BudgetsConfig {
+    fn default() -> Self {
+        Self {
+            per_target: 1,
+            per_namespace: 3,
+            per_cluster: 10,
+            nodes: 1,
+            actions_per_hour: 30,
+            protected_namespaces: ["kube-system", "kube-public", "kube-node-lease"].map(str::to_owned).into(),
+        }
     }
 }
 

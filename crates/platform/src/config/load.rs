@@ -152,7 +152,7 @@ roles: [gateway]
 gateway:
   listen: '127.0.0.1:0'
   authentication: {mode: none}
-  cooldown: 90s
+  drainDelay: 90s
 timeouts: {request: 1h30m}
 leaderElection: {enabled: false}
 ",
@@ -167,7 +167,7 @@ leaderElection: {enabled: false}
         };
         expect.gateway.listen = ([127, 0, 0, 1], 0).into();
         expect.gateway.authentication.mode = AuthenticationMode::None;
-        expect.gateway.cooldown = Duration::from_secs(90);
+        expect.gateway.drain_delay = Duration::from_secs(90);
         expect.timeouts.request = Duration::from_mins(90);
         expect.leader_election.enabled = false;
         assert_eq!(config, expect);
@@ -176,9 +176,9 @@ leaderElection: {enabled: false}
     #[test]
     fn a_mistake_is_answered_with_its_path_and_what_is_expected() {
         for (yaml, parts) in [
-            ("gateway: {cooldown: soon}", &["gateway.cooldown", "`soon`", "5m, 1h30m or 250ms"][..]),
-            ("gateway: {cooldown: 5}", &["gateway.cooldown", "5m, 1h30m or 250ms"]),
-            ("gateway:\n  coolDown: 5m", &["gateway", "`coolDown`", "`cooldown`", "line 2"]),
+            ("gateway: {drainDelay: soon}", &["gateway.drainDelay", "`soon`", "5m, 1h30m or 250ms"][..]),
+            ("gateway: {drainDelay: 5}", &["gateway.drainDelay", "5m, 1h30m or 250ms"]),
+            ("gateway:\n  draindelay: 5m", &["gateway", "`draindelay`", "`drainDelay`", "line 2"]),
             ("scope: some", &["scope", "`some`", "`labelled`", "`all`"]),
             ("roles: [gateway, ui]", &["roles[1]", "`ui`", "`relay`"]),
             ("colour: red", &["unknown field `colour`", "`cluster`"]),

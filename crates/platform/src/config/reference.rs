@@ -82,7 +82,7 @@ mod tests {
     fn has_a_row_for_each_kind_of_setting() {
         let table = reference();
         for row in [
-            "| `dryRun` | boolean | `false` | Make every new request a dry run: nothing is changed, status says what would have been done. |",
+            "| `dryRun` | boolean | `false` | Make every request a dry run, also those made by hand: nothing is changed, status says what would have been done. |",
             "| `scope` | `labelled`, `all` | `labelled` | Which workloads may be remediated: ",
             "| `roles` | list of `gateway`, `controllers`, `relay` | `gateway`, `controllers`, `relay` | What this process runs. |",
             "| `gateway.listen` | string | `0.0.0.0:8080` | Address and port to listen on. |",

@@ -29,8 +29,11 @@ impl Config {
             }
         };
 
+        let protected = self.budgets.protected_namespaces.iter().map(|name| ("budgets.protectedNamespaces", name));
         for (setting, name) in
             [("namespace", &self.namespace), ("leaderElection.leaseName", &self.leader_election.lease_name)]
+                .into_iter()
+                .chain(protected)
         {
             need(is_dns_label(name), setting, format!("must be a DNS label (a-z, 0-9, -), not `{name}`"));
         }
@@ -38,6 +41,9 @@ impl Config {
         need(!self.roles.is_empty(), "roles", "must name at least one of gateway, controllers, relay".to_owned());
         for (setting, duration) in self.positive() {
             need(!duration.is_zero(), setting, "must be longer than 0s".to_owned());
+        }
+        for (setting, limit) in self.limits() {
+            need(limit > 0, setting, "must be at least 1".to_owned());
         }
         for (setting, count) in [
             ("gateway.maxBodyBytes", self.gateway.max_body_bytes),
@@ -124,8 +130,22 @@ impl Config {
         if found.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(found)) }
     }
 
+    /// Numbers of which none would be to do nothing at all.
+    fn limits(&self) -> [(&'static str, u32); 7] {
+        let (suppression, budgets) = (&self.suppression, &self.budgets);
+        [
+            ("suppression.failures", suppression.failures),
+            ("suppression.ineffective", suppression.ineffective),
+            ("budgets.perTarget", budgets.per_target),
+            ("budgets.perNamespace", budgets.per_namespace),
+            ("budgets.perCluster", budgets.per_cluster),
+            ("budgets.nodes", budgets.nodes),
+            ("budgets.actionsPerHour", budgets.actions_per_hour),
+        ]
+    }
+
     /// Durations for which zero has no meaning.
-    fn positive(&self) -> [(&'static str, Duration); 12] {
+    fn positive(&self) -> [(&'static str, Duration); 13] {
         let (timeouts, election) = (&self.timeouts, &self.leader_election);
         [
             ("timeouts.request", timeouts.request),
@@ -135,6 +155,7 @@ impl Config {
             ("timeouts.execution", timeouts.execution),
             ("timeouts.verification", timeouts.verification),
             ("retention", self.retention),
+            ("suppression.lookAgain", self.suppression.look_again),
             ("execution.jobTimeout", self.execution.job_timeout),
             ("execution.startTimeout", self.execution.start_timeout),
             ("leaderElection.renewDeadline", election.renew_deadline),
@@ -191,6 +212,10 @@ mod tests {
             ("approval: {autoAbove: 90}", "approval"),
             ("approval: {rejectBelow: .nan}", "approval"),
             ("controllers: {concurrency: 0}", "controllers.concurrency"),
+            ("suppression: {failures: 0}", "suppression.failures"),
+            ("suppression: {lookAgain: 0s}", "suppression.lookAgain"),
+            ("budgets: {perTarget: 0}", "budgets.perTarget"),
+            ("budgets: {protectedNamespaces: ['kube-*']}", "budgets.protectedNamespaces"),
             ("events: {concurrency: 0}", "events.concurrency"),
             ("leaderElection: {renewDeadline: 15s}", "leaderElection.renewDeadline"),
             ("leaderElection: {retryPeriod: 10s}", "leaderElection.retryPeriod"),
@@ -202,7 +227,9 @@ mod tests {
 
     #[test]
     fn zero_is_legal_where_it_means_not_at_all() {
-        let yaml = "gateway: {cooldown: 0s, drainDelay: 0s}
+        let yaml = "suppression: {cooldown: {remediated: 0s}, failureHold: 0s}
+gateway: {drainDelay: 0s}
+budgets: {protectedNamespaces: []}
 verification: {stabilizationWindow: 0s}";
         assert!(violations(yaml).is_empty());
     }
