@@ -3,7 +3,7 @@
 //! `KUBERNAUT_NAMESPACE` and `KUBERNAUT_RELEASE` put it elsewhere than users do; with `KUBERNAUT_INSTALLED=1`
 //! the one that is there is taken as it is.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::alert::{Alert, payload};
 use crate::cluster::{Cluster, run, tool};
@@ -299,6 +299,20 @@ async fn silence(cluster: &Cluster) {
     }
 }
 
+/// Whether something listens there. A Service refuses for a moment, until kube-proxy knows the new pod.
+async fn answers(address: SocketAddr) -> bool {
+    for _ in 0..40 {
+        match timeout(Duration::from_secs(2), TcpStream::connect(address)).await {
+            Ok(Ok(_)) => return true,
+            Ok(Err(refused)) if refused.kind() == ErrorKind::ConnectionRefused => {
+                sleep(Duration::from_millis(250)).await;
+            }
+            Ok(Err(_)) | Err(_) => return false,
+        }
+    }
+    false
+}
+
 /// `GATEWAY_URL`, else the Service where its address can be reached from here, else a forwarded port.
 async fn gateway(cluster: &Cluster, namespace: &str, name: &str, service: &Service) -> Result<String> {
     if let Ok(url) = std::env::var("GATEWAY_URL") {
@@ -306,7 +320,7 @@ async fn gateway(cluster: &Cluster, namespace: &str, name: &str, service: &Servi
     }
     let address = service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()).and_then(|ip| ip.parse().ok());
     if let Some(address) = address.map(|ip| SocketAddr::new(ip, 8080))
-        && let Ok(Ok(_)) = timeout(Duration::from_secs(2), TcpStream::connect(address)).await
+        && answers(address).await
     {
         return Ok(format!("http://{address}"));
     }
@@ -316,7 +330,10 @@ async fn gateway(cluster: &Cluster, namespace: &str, name: &str, service: &Servi
     // It ends with this process: its output has no reader then.
     let mut child = forward.spawn().context("cannot run kubectl port-forward")?;
     let mut line = String::new();
-    BufReader::new(child.stdout.take().context("stdout is piped")?).read_line(&mut line)?;
+    let mut output = BufReader::new(child.stdout.take().context("stdout is piped")?);
+    output.read_line(&mut line)?;
+    // It prints more, and would die of a reader that has gone while it is needed.
+    std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
     match line.split_whitespace().find(|word| word.starts_with("127.0.0.1:")) {
         Some(address) => Ok(format!("http://{address}")),
         None => bail!("kubectl port-forward says {line:?}"),
