@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 /// One alert about an object of a namespace.
 #[derive(Clone, Debug)]
 pub struct Alert {
-    /// Its `alertname`.
+    /// Its `alertname`; without that label when empty.
     pub name: String,
     /// Labels besides.
     pub labels: Vec<(String, String)>,
@@ -24,13 +24,21 @@ impl Alert {
         Self::about("deployment", namespace, name)
     }
 
-    fn about(kind: &str, namespace: &str, name: &str) -> Self {
+    /// A firing alert about an object of a namespace, by the label that names its kind.
+    pub fn about(kind: &str, namespace: &str, name: &str) -> Self {
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         Self {
             name: "TestedAppDown".into(),
             labels: vec![label("severity", "critical"), label("namespace", namespace), label(kind, name)],
             status: "firing",
         }
+    }
+
+    /// A firing alert about a node.
+    pub fn about_node(name: &str) -> Self {
+        let mut alert = Self::about("node", "", name);
+        alert.labels.retain(|(label, _)| label != "namespace");
+        alert
     }
 
     /// The same alert, over.
@@ -42,7 +50,9 @@ impl Alert {
     fn json(&self) -> Value {
         let mut labels: serde_json::Map<String, Value> =
             self.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-        labels.insert("alertname".into(), json!(self.name));
+        if !self.name.is_empty() {
+            labels.insert("alertname".into(), json!(self.name));
+        }
         json!({
             "status": self.status,
             "labels": labels,

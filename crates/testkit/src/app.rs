@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::{Namespace, until};
+use crate::{Namespace, objects, pods, until};
 
 /// Name of its only container.
 pub const CONTAINER: &str = "app";
@@ -58,7 +58,6 @@ impl<'a> App<'a> {
         command: Value,
         limits: &Value,
     ) -> Result<Self> {
-        let image = std::env::var("BUSYBOX_IMAGE").unwrap_or_else(|_| "localhost/busybox:1".into());
         let mut resources = json!({ "requests": { "cpu": "1m", "memory": "4Mi" } });
         if let Some(limits) = limits.get("limits") {
             resources["limits"] = limits.clone();
@@ -76,7 +75,7 @@ impl<'a> App<'a> {
                     "spec": {
                         "terminationGracePeriodSeconds": 1,
                         "containers": [
-                            { "name": CONTAINER, "image": image, "command": command, "resources": resources },
+                            { "name": CONTAINER, "image": objects::image(), "command": command, "resources": resources },
                         ],
                     },
                 },
@@ -139,42 +138,15 @@ impl<'a> App<'a> {
 
     /// Name of its pod once that has ended at least twice and is not running.
     pub async fn crashing_pod(&self) -> Result<String> {
-        self.pod_that("crashes again and again", |container| {
-            let ended = container.state.as_ref().is_some_and(|state| state.terminated.is_some());
-            let down = ended || waiting(container) == Some("CrashLoopBackOff");
-            down && container.restart_count >= 1
-        })
-        .await
+        let pod =
+            pods::pod_where(self.namespace, &self.name, "crashes again and again", PATIENCE, pods::crashes).await?;
+        Ok(pod.name_any())
     }
 
     /// Name of its pod once that cannot pull its image.
     pub async fn pod_without_image(&self) -> Result<String> {
-        self.pod_that("cannot pull its image", |container| {
-            matches!(waiting(container), Some("ErrImagePull" | "ImagePullBackOff"))
-        })
-        .await
+        let cannot_pull = |pod: &Pod| pods::waits(pod, &["ErrImagePull", "ImagePullBackOff"]);
+        let pod = pods::pod_where(self.namespace, &self.name, "cannot pull its image", PATIENCE, cannot_pull).await?;
+        Ok(pod.name_any())
     }
-
-    async fn pod_that(&self, what: &str, is_so: impl Fn(&ContainerStatus) -> bool) -> Result<String> {
-        let pods = Api::<Pod>::namespaced(self.namespace.cluster.client.clone(), &self.namespace.name);
-        let of_app = ListParams::default().labels(&format!("app={}", self.name));
-        until(&format!("a pod of {} {what}", self.name), PATIENCE, || async {
-            let found = pods.list(&of_app).await?.items;
-            let mut seen = vec![];
-            for pod in found {
-                let name = pod.name_any();
-                let containers = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
-                if containers.iter().any(&is_so) {
-                    return Ok(name);
-                }
-                seen.push(format!("{name}: {:?}", containers.iter().map(|one| &one.state).collect::<Vec<_>>()));
-            }
-            bail!("{seen:?}")
-        })
-        .await
-    }
-}
-
-fn waiting(container: &ContainerStatus) -> Option<&str> {
-    container.state.as_ref()?.waiting.as_ref()?.reason.as_deref()
 }
