@@ -25,7 +25,6 @@ pub use axum::http;
 pub use alert::Alert;
 pub use app::App;
 pub use cluster::Cluster;
-pub use fault::Fault;
 pub use namespace::Namespace;
 pub use operator::Operator;
 pub use process::Process;

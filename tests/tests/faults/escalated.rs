@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use kubernaut_api::{Outcome, RequestPhase};
-use kubernaut_testkit::fault::{Expect, LIMIT, Seeded};
+use kubernaut_testkit::fault::{Expect, Fault, LIMIT, Seeded};
 use kubernaut_testkit::shop::PATIENCE;
-use kubernaut_testkit::{Fault, Shop, until};
+use kubernaut_testkit::{Shop, until};
 use serde_json::json;
 
 /// A Deployment of one revision, whose container runs this.

@@ -5,10 +5,10 @@ use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use kubernaut_testkit::fault::{AllowedBy, Expect, Mended, Seeded};
+use kubernaut_testkit::fault::{AllowedBy, Expect, Fault, Mended, Seeded};
 use kubernaut_testkit::shop::{PATIENCE, SETTLED};
 use kubernaut_testkit::snapshot::Allowed;
-use kubernaut_testkit::{Alert, Fault, Shop, pods, until};
+use kubernaut_testkit::{Alert, Shop, pods, until};
 use serde_json::{Value, json};
 
 /// Why a container whose image does not exist waits.

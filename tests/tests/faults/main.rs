@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, stream};
-use kubernaut_testkit::fault::{Expect, table};
-use kubernaut_testkit::{Fault, Operator};
+use kubernaut_testkit::Operator;
+use kubernaut_testkit::fault::{Expect, Fault, table};
 
 /// Faults that are under way at once; each has half a dozen pods.
 const AT_ONCE: usize = 8;

@@ -7,9 +7,9 @@ use kube::api::ListParams;
 use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
 use kubernaut_api::Outcome;
-use kubernaut_testkit::fault::{Expect, Seeded};
+use kubernaut_testkit::fault::{Expect, Fault, Seeded};
 use kubernaut_testkit::shop::PATIENCE;
-use kubernaut_testkit::{Alert, Fault, Shop, until};
+use kubernaut_testkit::{Alert, Shop, until};
 use serde_json::json;
 
 /// What somebody could write where Kubernaut reads, to make it do something.
