@@ -1,14 +1,22 @@
 //! What was found in the cluster about a target: bounded, redacted, and the only thing a diagnosis may cite.
 
+mod batch;
+mod config;
 mod objects;
+mod pods;
 mod surroundings;
+mod upstream;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::meta::TargetRef;
+pub use batch::{Job, Schedule};
+pub use config::{Config, Drift};
+pub use pods::{ContainerLog, ContainerState, EventRecord, PodEvidence, Termination};
 pub use surroundings::{Autoscaler, Budget, Claim, Dependency, Metric, Node, Quota, QuotaAmount, Reference};
+pub use upstream::Upstream;
 
 /// Evidence about one target, at one time. At most 64 KiB as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +29,8 @@ pub struct Evidence {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub owner_chain: Vec<TargetRef>,
-    /// The target, if it is a workload and was found.
+    /// The target, if it is a workload and was found; or the workload that the target is about: what a
+    /// Service, a budget or a claim serves, what an autoscaler scales.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<Workload>,
     /// Revisions of the workload, newest first.
@@ -52,7 +61,7 @@ pub struct Evidence {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5))]
     pub nodes: Vec<Node>,
-    /// How many other nodes are ready and take pods; looked up only when one of `nodes` is in trouble.
+    /// How many other nodes are ready and take pods; looked up only when one of `nodes` is in trouble or cordoned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_nodes_ready: Option<i32>,
     /// PersistentVolumeClaims of the pods that are not bound, or are missing.
@@ -71,6 +80,24 @@ pub struct Evidence {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5))]
     pub dependencies: Vec<Dependency>,
+    /// The target, if it is a Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Dependency>,
+    /// The target, if it is a CronJob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// The target, if it is a Job; or the last ones of a CronJob, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    pub jobs: Vec<Job>,
+    /// ConfigMaps that the template names; looked up only when the target is not well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub configs: Vec<Config>,
+    /// The workloads behind broken dependencies, and behind theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub upstream: Vec<Upstream>,
     /// True when something was left out to stay within the bound.
     #[serde(default, skip_serializing_if = "crate::request::is_false")]
     pub truncated: bool,
@@ -124,6 +151,17 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub service_account: Option<String>,
+    /// The KubernetesExecution that changed it last, when one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub changed_by: Option<String>,
+    /// What that execution recorded of the state before, as JSON, redacted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub changed_from: Option<String>,
+    /// True for a workload besides the target that nobody has put into Kubernaut's hands: it is not changed.
+    #[serde(default, skip_serializing_if = "crate::request::is_false")]
+    pub unmanaged: bool,
 }
 
 /// One condition of a workload.
@@ -217,148 +255,4 @@ pub struct Change {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]
     pub after: String,
-}
-
-/// One pod.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PodEvidence {
-    /// Name.
-    #[schemars(length(max = 253))]
-    pub name: String,
-    /// Uid.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 128))]
-    pub uid: String,
-    /// Name of the owner that made it, such as a ReplicaSet: ties the pod to a revision's `holder`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub owner: Option<String>,
-    /// Phase, such as Running.
-    #[schemars(length(max = 32))]
-    pub phase: String,
-    /// Ready by its condition.
-    pub ready: bool,
-    /// True while it is being deleted.
-    #[serde(default, skip_serializing_if = "crate::request::is_false")]
-    pub terminating: bool,
-    /// Node it runs on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub node: Option<String>,
-    /// When it was made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created_at: Option<MicroTime>,
-    /// Why the scheduler found no node for it; absent when it has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
-    pub unschedulable: Option<String>,
-    /// Why it ended as a whole, such as Evicted.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 128))]
-    pub reason: String,
-    /// Name of the ControllerRevision that it was made from, where that is what ties it to a revision's `holder`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub revision: Option<String>,
-    /// States of its containers, init containers first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
-    pub containers: Vec<ContainerState>,
-}
-
-/// State of one container.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ContainerState {
-    /// Name of the container.
-    #[schemars(length(max = 63))]
-    pub name: String,
-    /// True for an init container.
-    #[serde(default, skip_serializing_if = "crate::request::is_false")]
-    pub init: bool,
-    /// Image as asked for.
-    #[schemars(length(max = 512))]
-    pub image: String,
-    /// Ready.
-    pub ready: bool,
-    /// How often it was started again.
-    #[serde(default)]
-    pub restarts: i32,
-    /// Waiting, Running or Terminated.
-    #[schemars(length(max = 16))]
-    pub state: String,
-    /// Reason of the state, such as CrashLoopBackOff or ImagePullBackOff.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 128))]
-    pub reason: String,
-    /// Message of the state.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 512))]
-    pub message: String,
-    /// How it ended last (the current state if Terminated, else the previous run).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_termination: Option<Termination>,
-}
-
-/// The end of one run of a container.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Termination {
-    /// Exit code.
-    pub exit_code: i32,
-    /// Reason, such as OOMKilled or Error.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 128))]
-    pub reason: String,
-    /// Termination message, redacted.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 512))]
-    pub message: String,
-    /// When the run ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<MicroTime>,
-}
-
-/// Last lines of one container's log, redacted.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ContainerLog {
-    /// Name of the pod.
-    #[schemars(length(max = 253))]
-    pub pod: String,
-    /// Name of the container.
-    #[schemars(length(max = 63))]
-    pub container: String,
-    /// True for the run before the current one.
-    #[serde(default, skip_serializing_if = "crate::request::is_false")]
-    pub previous: bool,
-    /// Lines, oldest first.
-    #[schemars(length(max = 50), inner(length(max = 512)))]
-    pub lines: Vec<String>,
-}
-
-/// One Kubernetes Event.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct EventRecord {
-    /// What it is about, as `Kind/name`.
-    #[schemars(length(max = 320))]
-    pub object: String,
-    /// Normal or Warning.
-    #[serde(rename = "type")]
-    #[schemars(length(max = 16))]
-    pub type_: String,
-    /// Reason, such as BackOff.
-    #[schemars(length(max = 128))]
-    pub reason: String,
-    /// Message, redacted.
-    #[schemars(length(max = 512))]
-    pub message: String,
-    /// How often.
-    #[serde(default)]
-    pub count: i32,
-    /// When last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_seen: Option<MicroTime>,
 }

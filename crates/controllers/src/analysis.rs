@@ -27,6 +27,15 @@ impl Stage for Analyses {
         when_request_is_over(ctx, controller).owns(approvals, kube::runtime::watcher::Config::default())
     }
 
+    /// The plan is read from the API server by whoever executes it.
+    fn forget(analysis: &mut AIAnalysis) {
+        if analysis.phase().is_some_and(kubernaut_api::Phase::is_terminal)
+            && let Some(status) = &mut analysis.status
+        {
+            (status.plan, status.root_cause, status.alternatives) = (None, None, Vec::new());
+        }
+    }
+
     async fn reconcile(ctx: &Ctx, analysis: &AIAnalysis) -> Result<Next, Error> {
         if analysis.phase().is_some_and(kubernaut_api::Phase::is_terminal) {
             return Ok(Next::OnChange);

@@ -22,6 +22,15 @@ impl Stage for Processings {
         when_request_is_over(ctx, controller)
     }
 
+    /// Evidence is read from the API server by whoever needs it, and there is none before the end.
+    fn forget(processing: &mut RemediationProcessing) {
+        if processing.phase().is_some_and(kubernaut_api::Phase::is_terminal)
+            && let Some(status) = &mut processing.status
+        {
+            status.evidence = None;
+        }
+    }
+
     async fn reconcile(ctx: &Ctx, processing: &RemediationProcessing) -> Result<Next, Error> {
         if processing.phase().is_some_and(kubernaut_api::Phase::is_terminal) {
             return Ok(Next::OnChange);
@@ -31,7 +40,7 @@ impl Stage for Processings {
         let found = if request_over {
             None
         } else {
-            let limits = Limits { call_timeout: ctx.call_timeout, ..Limits::default() };
+            let limits = Limits { call_timeout: ctx.call_timeout, scope: ctx.settings.scope, ..Limits::default() };
             let collected = collect(&ctx.client, &spec.target, spec.resource.as_ref(), calls::now().0, &limits).await;
             Some(Found {
                 evidence: collected.evidence,

@@ -8,8 +8,8 @@ use futures::StreamExt;
 use kube::core::DeserializeGuard;
 use kube::core::object::HasStatus;
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{Controller, watcher};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{Controller, WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use kubernaut_api::{MicroTime, RemediationRequest, Staged, labels};
 use kubernaut_domain::stage::{Next, after};
@@ -26,6 +26,9 @@ const LATEST: Duration = Duration::from_hours(1);
 /// How long after a deadline has passed a failed read is still repeated, before it is decided without.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// Objects that one page of a list has at most: finished ones may hold 64 KiB of evidence each.
+const PAGE: u32 = 50;
+
 /// An object of a watch that cannot be broken by one malformed object.
 pub type Guarded<K> = DeserializeGuard<K>;
 
@@ -36,6 +39,9 @@ pub trait Stage: Send + Sync + 'static {
 
     /// What else it watches.
     fn watches(ctx: &Arc<Ctx>, controller: Controller<Guarded<Self::Kind>>) -> Controller<Guarded<Self::Kind>>;
+
+    /// Takes out of an object what is of no more use, before it is kept in memory.
+    fn forget(_: &mut Self::Kind) {}
 
     /// Observe, decide, apply.
     fn reconcile(ctx: &Ctx, object: &Self::Kind) -> impl Future<Output = Result<Next, Error>> + Send;
@@ -63,7 +69,9 @@ async fn ends_all(part: impl Future<Output = ()>, all: &CancellationToken) {
 
 async fn run<S: Stage>(ctx: Arc<Ctx>, token: CancellationToken) {
     let api = Api::<Guarded<S::Kind>>::namespaced(ctx.client.clone(), &ctx.namespace);
-    let controller = Controller::new(api, watcher::Config::default())
+    let (reader, writer) = reflector::store();
+    let watched = watcher(api, watcher::Config::default().page_size(PAGE)).modify(slim::<S>);
+    let controller = Controller::for_stream(reflector::reflector(writer, watched).applied_objects(), reader)
         .with_config(Config::default().concurrency(ctx.concurrency))
         .graceful_shutdown_on({
             let token = token.clone();
@@ -79,6 +87,14 @@ async fn run<S: Stage>(ctx: Arc<Ctx>, token: CancellationToken) {
             }
         })
         .await;
+}
+
+/// What is kept of an object for as long as it exists. The API server takes absent managed fields for unchanged ones.
+fn slim<S: Stage>(object: &mut Guarded<S::Kind>) {
+    object.meta_mut().managed_fields = None;
+    if let Ok(object) = &mut object.0 {
+        S::forget(object);
+    }
 }
 
 async fn reconcile<S: Stage>(object: Arc<Guarded<S::Kind>>, ctx: Arc<Ctx>) -> Result<Action, Error> {

@@ -47,6 +47,8 @@ pub const REPLICATION_CONTROLLER: Builtin = workload("v1", "ReplicationControlle
 pub const AUTOSCALER: Builtin = namespaced("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers");
 pub const BUDGET: Builtin = namespaced("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets");
 pub const CLAIM: Builtin = namespaced("v1", "PersistentVolumeClaim", "persistentvolumeclaims");
+pub const QUOTA: Builtin = namespaced("v1", "ResourceQuota", "resourcequotas");
+pub const SERVICE: Builtin = namespaced("v1", "Service", "services");
 pub const NODE: Builtin = cluster_scoped("v1", "Node", "nodes");
 pub const NAMESPACE: Builtin = cluster_scoped("v1", "Namespace", "namespaces");
 

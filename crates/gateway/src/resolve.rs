@@ -16,6 +16,7 @@ const TABLE: &[(&str, &Builtin)] = &[
     ("persistentvolumeclaim", &kinds::CLAIM),
     ("horizontalpodautoscaler", &kinds::AUTOSCALER),
     ("poddisruptionbudget", &kinds::BUDGET),
+    ("resourcequota", &kinds::QUOTA),
     ("deployment", &kinds::DEPLOYMENT),
     ("statefulset", &kinds::STATEFUL_SET),
     ("daemonset", &kinds::DAEMON_SET),
@@ -27,6 +28,9 @@ const TABLE: &[(&str, &Builtin)] = &[
 
 /// Scrape jobs whose own pod's labels end up on metrics about other objects.
 const EXPORTERS: &[&str] = &["kube-state-metrics", "node-exporter"];
+/// Scrape jobs whose Service is only the way to them: no workload is behind it.
+const COMPONENTS: &[&str] =
+    &["kubelet", "apiserver", "kube-proxy", "kube-scheduler", "kube-controller-manager", "etcd", "kube-etcd"];
 
 const EXPORTED: &str = "exported_";
 
@@ -62,14 +66,16 @@ pub fn needed_labels() -> Vec<&'static str> {
         "instance",
         "job",
         "container",
+        "service",
     ];
     fixed.into_iter().chain(TABLE.iter().map(|(label, _)| *label)).collect()
 }
 
 /// Reads the subject of an alert.
 ///
-/// A node counts only when nothing in a namespace is named, and a namespace only when nothing else
-/// is: an alert about a pod that cannot be found must not become one about its node.
+/// A node counts only when nothing in a namespace is named, a Service (on most alerts the one that was scraped) only
+/// when neither is, and a namespace only when nothing else is: an alert about a pod that cannot be found must not
+/// become one about its node.
 pub fn subject(labels: &BTreeMap<String, String>) -> Subject {
     let labels = Labels(labels);
     let namespace = labels.get("namespace").filter(|name| is_label(name)).map(str::to_owned);
@@ -83,6 +89,8 @@ pub fn subject(labels: &BTreeMap<String, String>) -> Subject {
             .collect()
     } else if let Some(node) = labels.node() {
         cluster_scoped(&kinds::NODE, node)
+    } else if let (Some(namespace), Some(name)) = (&namespace, labels.get("service").filter(|name| is_label(name))) {
+        vec![Candidate { kind: &kinds::SERVICE, namespace: Some(namespace.clone()), name: name.to_owned() }]
     } else if let Some(namespace) = &namespace {
         cluster_scoped(&kinds::NAMESPACE, namespace)
     } else {
@@ -138,6 +146,11 @@ impl<'a> Labels<'a> {
         let own_container = job.is_some() && job == self.raw("container");
         match label {
             "pod" => told_apart || own_container,
+            "service" => {
+                let of_others =
+                    self.raw("job").is_some_and(|job| EXPORTERS.contains(&job) || COMPONENTS.contains(&job));
+                told_apart || own_container || of_others
+            }
             "daemonset" => own_container && job == Some("node-exporter"),
             "namespace" => own_container && self.node().is_some(),
             _ => false,
@@ -177,6 +190,12 @@ mod tests {
             &[("namespace", "shop"), ("persistentvolumeclaim", "data"), ("node", "n1"), ("job", "kubelet")],
             &["PersistentVolumeClaim/shop/data"],
         );
+        check(
+            &[("namespace", "shop"), ("resourcequota", "compute"), ("resource", "pods")],
+            &["ResourceQuota/shop/compute"],
+        );
+        check(&[("namespace", "shop"), ("job", "web"), ("service", "web")], &["Service/shop/web"]);
+        check(&[("namespace", "shop"), ("pod", "web-1"), ("service", "web"), ("job", "web")], &["Pod/shop/web-1"]);
         check(&[("node", "n1")], &["Node/-/n1"]);
         check(&[("namespace", "shop")], &["Namespace/-/shop"]);
         check(&[("namespace", "shop"), ("job", "web")], &["Namespace/-/shop"]);
@@ -218,6 +237,21 @@ mod tests {
                 ("instance", "n1"),
             ],
             &["Node/-/n1"],
+        );
+    }
+
+    #[test]
+    fn the_service_that_was_scraped_is_not_the_subject_of_an_exporters_alert() {
+        for job in ["kube-state-metrics", "node-exporter", "kubelet", "apiserver"] {
+            check(&[("job", job), ("service", job), ("namespace", "monitoring"), ("node", "n1")], &["Node/-/n1"]);
+            check(
+                &[("job", job), ("service", job), ("namespace", "shop"), ("deployment", "web")],
+                &["Deployment/shop/web"],
+            );
+        }
+        check(
+            &[("exported_namespace", "shop"), ("namespace", "monitoring"), ("service", "push")],
+            &["Namespace/-/shop"],
         );
     }
 

@@ -42,6 +42,7 @@ pub fn reference(output: &Output) -> anyhow::Result<()> {
     write(folder, "events.md", &events())?;
     write(folder, "kubernetes-events.md", &kubernetes_events())?;
     write(folder, "actions.md", &actions())?;
+    write(folder, "diagnosis.md", &kubernaut_analysis::builtin::reference())?;
     write(folder, "metrics.md", &metrics()?)
 }
 

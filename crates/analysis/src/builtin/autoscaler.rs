@@ -3,14 +3,6 @@
 //! Nothing is proposed above 100 replicas, or when one pod is not ready: then more pods would not help. A
 //! revision of the last hour may itself have brought the load, and what Kubernaut raised before is
 //! raised again only by a person's word.
-//!
-//! | Signal | Weight |
-//! |---|---|
-//! | The autoscaler is at its maximum and limited by it | 0.36 |
-//! | What it measures is above its target | 0.24 |
-//! | Every replica is ready | 0.16 |
-//! | No revision was made within the last hour | 0.12 |
-//! | Kubernaut has not changed it before | 0.12 |
 
 use kubernaut_api::evidence::{Autoscaler, Metric};
 use kubernaut_api::workflow::{OnFailure, Step};
@@ -18,13 +10,28 @@ use kubernaut_domain::catalogue::Quantity;
 use kubernaut_domain::diagnosis::Finding;
 use serde_json::json;
 
+use super::Diagnoser;
 use super::facts::{Facts, cite};
-use super::signal;
+
+pub static DIAGNOSER: Diagnoser = Diagnoser {
+    name: "autoscaler",
+    causes: &["AutoscalerAtMaximum"],
+    fits: "An autoscaler is at its maximum and wants more, and every pod is ready.",
+    signals: &[
+        ("the autoscaler is at its maximum and limited by it", 0.36),
+        ("what it measures is above its target", 0.24),
+        ("every replica is ready", 0.16),
+        ("no revision was made within the last hour", 0.12),
+        ("Kubernaut has not changed it before", 0.12),
+    ],
+    proposes: "`update_hpa` to a maximum half as high again, up to 100.",
+    diagnose,
+};
 
 /// No maximum is raised above it.
 const CAP: i32 = 100;
 
-pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
+fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
     let scaler = facts.evidence.autoscalers.iter().find(|one| is_pinned(one))?;
     let workload = facts.workload;
     let ready = workload.ready_replicas >= workload.replicas && workload.replicas >= scaler.max_replicas;
@@ -57,13 +64,7 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
         } else {
             vec![]
         },
-        signals: vec![
-            signal("the autoscaler is at its maximum and limited by it", 0.36, true),
-            signal("what it measures is above its target", 0.24, !above.is_empty()),
-            signal("every replica is ready", 0.16, ready),
-            signal("no revision was made within the last hour", 0.12, !facts.fresh()),
-            signal("Kubernaut has not changed it before", 0.12, !scaler.changed_before),
-        ],
+        signals: DIAGNOSER.signals(&[true, !above.is_empty(), ready, !facts.fresh(), !scaler.changed_before]),
         rationale: match raised {
             Some(raised) => {
                 format!("The pods are well and there are too few of them: up to {raised} may share the load.")

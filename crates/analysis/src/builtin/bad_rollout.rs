@@ -5,24 +5,41 @@
 //! one. Kills for want of memory count only when a fresh revision changed that container other than by
 //! raising its limit. A missing configuration counts only when the revision changed what it refers to.
 //!
-//! | Signal | Weight |
-//! |---|---|
-//! | Pods of the newest revision crash or do not start | 0.34 |
-//! | An earlier revision has another template | 0.20 |
-//! | The newest revision was made within the last hour | 0.15 |
-//! | It failed more than once, or cannot start at all | 0.11 |
-//! | The earlier revision still serves | 0.10 |
-//! | No pod of the newest revision is well | 0.10 |
-//!
-//! So only the case without any doubt is above 0.9; every single doubt asks a person.
+//! Only the case without any doubt is above 0.9; every single doubt asks a person. That the earlier revision
+//! does not serve any more is none if it is known to have run well: what has neither a readiness probe nor
+//! `minReadySeconds` counts as available between two crashes, and takes over.
 
+use jiff::SignedDuration;
+use kubernaut_api::evidence::EventRecord;
 use kubernaut_domain::catalogue::Quantity;
 use kubernaut_domain::diagnosis::Finding;
 
 use super::facts::{Facts, Failing, Failure, ends};
-use super::{rollback, signal};
+use super::{Diagnoser, rollback};
 
-pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
+pub static DIAGNOSER: Diagnoser = Diagnoser {
+    name: "bad rollout",
+    causes: &["BadRollout"],
+    fits: "At least half of the pods of a new revision crash or do not start, and an earlier revision has another template.",
+    signals: &[
+        ("pods of the newest revision crash or do not start", 0.34),
+        ("an earlier revision has another template", 0.20),
+        ("the newest revision was made within the last hour", 0.15),
+        ("it failed more than once, or cannot start at all", 0.11),
+        ("the earlier revision still serves", 0.05),
+        ("the earlier revision serves, or ran ten minutes and more without a warning about its pods", 0.05),
+        ("no pod of the newest revision is well", 0.10),
+    ],
+    proposes: "`rollback_deployment`.",
+    diagnose,
+};
+
+/// A revision that ran for so long was no passing mistake.
+const WHILE: SignedDuration = SignedDuration::from_mins(10);
+/// Failed probes of a pod that are no accident.
+const PROBES: i32 = 3;
+
+fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
     let current = facts.current?;
     let pods = facts.current_pods();
     let mut failing = facts.failing(&pods);
@@ -55,17 +72,39 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
             facts.cite_workload(),
         ],
         contributing_factors: Vec::new(),
-        signals: vec![
-            signal("pods of the newest revision crash or do not start", 0.34, true),
-            signal("an earlier revision has another template", 0.20, true),
-            signal("the newest revision was made within the last hour", 0.15, facts.fresh()),
-            signal("it failed more than once, or cannot start at all", 0.11, ends >= 2 || cannot_start),
-            signal("the earlier revision still serves", 0.10, rollback.serves),
-            signal("no pod of the newest revision is well", 0.10, ill == pods.len()),
-        ],
+        signals: DIAGNOSER.signals(&[
+            true,
+            true,
+            facts.fresh(),
+            ends >= 2 || cannot_start,
+            rollback.serves,
+            rollback.serves || ran_well(facts, &rollback),
+            ill == pods.len(),
+        ]),
         steps: vec![rollback.step(facts)],
         rationale: format!("The failure came with revision {from}; returning to revision {to} undoes what it changed."),
     })
+}
+
+/// Whether the earlier revision ran for a while and nothing bad is known of its pods, by Events that were seen.
+fn ran_well(facts: &Facts<'_>, rollback: &rollback::Rollback<'_>) -> bool {
+    let (Some(current), Some(made)) = (facts.current, rollback.to.created_at.as_ref()) else { return false };
+    let replaced = current.created_at.as_ref().map(|at| at.0);
+    let long = replaced.is_some_and(|replaced| replaced.duration_since(made.0) >= WHILE);
+    let of = |event: &EventRecord, holder: &str| {
+        event
+            .object
+            .strip_prefix("Pod/")
+            .and_then(|pod| pod.strip_prefix(holder))
+            .is_some_and(|rest| rest.starts_with('-'))
+    };
+    // Without Events about the pods that fail now nobody knows whether there were any about those before.
+    let seen = facts.evidence.events.iter().any(|event| event.type_ == "Warning" && of(event, &current.holder));
+    let warned = facts.evidence.events.iter().any(|event| {
+        let bad = event.type_ == "Warning" && (event.reason != "Unhealthy" || event.count >= PROBES);
+        bad && of(event, &rollback.to.holder)
+    });
+    long && seen && !warned
 }
 
 /// Whether a change of the template can have made this container fail.

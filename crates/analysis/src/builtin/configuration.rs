@@ -4,14 +4,6 @@
 //! no rollback brings it back, and a person has to. What is missing is taken from the kubelet's or the
 //! scheduler's words, and only when the template names it: no other text can bring up a name.
 //!
-//! | Signal | Weight |
-//! |---|---|
-//! | Pods wait for what does not exist, and the template names it | 0.40 |
-//! | The newest revision began to name it | 0.26 |
-//! | The newest revision was made within the last hour | 0.12 |
-//! | No pod of the newest revision is well | 0.12 |
-//! | The earlier revision still serves | 0.10 |
-//!
 //! Every single doubt asks a person.
 
 use kubernaut_api::analysis::Citation;
@@ -20,7 +12,22 @@ use kubernaut_domain::diagnosis::Finding;
 use kubernaut_domain::redact::bounded;
 
 use super::facts::{Facts, cite, cite_event};
-use super::{rollback, signal};
+use super::{Diagnoser, rollback};
+
+pub static DIAGNOSER: Diagnoser = Diagnoser {
+    name: "configuration",
+    causes: &["MissingConfiguration"],
+    fits: "A pod waits for a ConfigMap, Secret, claim or key that the template names and that does not exist.",
+    signals: &[
+        ("pods wait for what does not exist, and the template names it", 0.40),
+        ("the newest revision began to name it", 0.26),
+        ("the newest revision was made within the last hour", 0.12),
+        ("no pod of the newest revision is well", 0.12),
+        ("the earlier revision still serves", 0.10),
+    ],
+    proposes: "`rollback_deployment` when a new revision began to name it; else a person.",
+    diagnose,
+};
 
 /// What is missing, by whose word.
 struct Missing<'a> {
@@ -30,7 +37,7 @@ struct Missing<'a> {
     told: Citation,
 }
 
-pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
+fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
     let pods = facts.current_pods();
     let missing: Vec<Missing<'_>> = pods.iter().filter_map(|pod| missing(facts, pod)).collect();
     let first = missing.first()?;
@@ -53,13 +60,13 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
         summary: format!("Pod {} of {} waits for {what}.", first.pod.name, facts.object()),
         evidence,
         contributing_factors: Vec::new(),
-        signals: vec![
-            signal("pods wait for what does not exist, and the template names it", 0.40, true),
-            signal("the newest revision began to name it", 0.26, newly),
-            signal("the newest revision was made within the last hour", 0.12, facts.fresh()),
-            signal("no pod of the newest revision is well", 0.12, missing.len() == pods.len()),
-            signal("the earlier revision still serves", 0.10, way_back.is_some_and(|rollback| rollback.serves)),
-        ],
+        signals: DIAGNOSER.signals(&[
+            true,
+            newly,
+            facts.fresh(),
+            missing.len() == pods.len(),
+            way_back.is_some_and(|rollback| rollback.serves),
+        ]),
         rationale: match &way_back {
             Some(rollback) => format!("Revision {} does not name it.", rollback.to.number),
             None => {

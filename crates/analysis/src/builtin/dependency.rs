@@ -1,28 +1,38 @@
-//! What the target depends on is broken, and the target says so: the cause is there, and a person has to look.
+//! What the target depends on is broken, and the target says so: the cause is there.
 //!
-//! Nothing is proposed: the dependency has an owner of its own, and its own alert. That a Service has no
+//! What is proposed is what the diagnosis of the workload behind the Service says, where that is known and somebody
+//! has put it into Kubernaut's hands; else its owner has to look. That a Service has no
 //! ready pod is what the cluster says; the log of the failing container only has to confirm, in one of
 //! its last lines, that a connection to it failed. A Service that the current revision began to name is
 //! the revision's mistake and left to the other diagnosers.
-//!
-//! | Signal | Weight |
-//! |---|---|
-//! | A Service that the target names does not exist or has no ready pod | 0.40 |
-//! | One of the last lines of a failing container tells of a failed connection | 0.20 |
-//! | That line names the Service | 0.20 |
-//! | The workload behind it wants pods and has none ready | 0.10 |
-//! | No revision of the target was made within the last hour | 0.10 |
 
-use kubernaut_api::evidence::{ContainerLog, Dependency, PodEvidence};
+use kubernaut_api::evidence::{ContainerLog, Dependency, PodEvidence, Upstream};
+use kubernaut_api::workflow::Step;
 use kubernaut_domain::diagnosis::Finding;
+use kubernaut_domain::redact::bounded;
 
+use super::Diagnoser;
 use super::facts::{Facts, cite};
-use super::signal;
+
+pub static DIAGNOSER: Diagnoser = Diagnoser {
+    name: "dependency",
+    causes: &["DependencyBroken"],
+    fits: "A Service that the target names has no ready pod or does not exist, and the last lines of a failing container tell of a failed connection.",
+    signals: &[
+        ("a Service that the target names does not exist or has no ready pod", 0.40),
+        ("one of the last lines of a failing container tells of a failed connection", 0.20),
+        ("that line names the Service", 0.20),
+        ("the workload behind it wants pods and has none ready", 0.10),
+        ("no revision of the target was made within the last hour", 0.10),
+    ],
+    proposes: "What mends the workload behind the Service, where its own diagnosis says so and somebody has put it into Kubernaut's hands; else a person. The confidence is the lower one of this and of that diagnosis.",
+    diagnose,
+};
 
 /// What a container says when it ends stands in its last lines.
 const LAST_LINES: usize = 5;
 
-pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
+fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
     let ill: Vec<&PodEvidence> =
         facts.current_pods().into_iter().filter(|pod| !pod.ready || !facts.failing(&[pod]).is_empty()).collect();
     let broken: Vec<&Dependency> =
@@ -65,21 +75,59 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
         format!("container {} tells of a failed connection in its last lines", log.container),
     ));
     evidence.push(facts.cite_workload());
-    Some(Finding {
+    let finding = Finding {
         cause: "DependencyBroken".into(),
         summary: format!("{} fails because {service}, which it depends on, {state}.", facts.object()),
         evidence,
         contributing_factors: Vec::new(),
-        signals: vec![
-            signal("a Service that the target names does not exist or has no ready pod", 0.40, true),
-            signal("one of the last lines of a failing container tells of a failed connection", 0.20, true),
-            signal("that line names the Service", 0.20, named),
-            signal("the workload behind it wants pods and has none ready", 0.10, wants),
-            signal("no revision of the target was made within the last hour", 0.10, !facts.fresh()),
-        ],
+        signals: DIAGNOSER.signals(&[true, true, named, wants, !facts.fresh()]),
         steps: Vec::new(),
         rationale: format!("Changing {} would not bring {service} back: its owner has to.", facts.object()),
+    };
+    Some(match upstream(facts, dependency) {
+        Some(cause) => with_cause(facts, finding, cause),
+        None => finding,
     })
+}
+
+/// What is wrong with the workload behind the Service, by the same diagnosers; it may in turn be a victim.
+fn upstream(facts: &Facts<'_>, dependency: &Dependency) -> Option<Finding> {
+    let behind = dependency.workload.as_ref()?;
+    let is_behind = |one: &&Upstream| {
+        let object = &one.workload.object;
+        (&object.kind, &object.namespace, &object.name) == (&behind.kind, &behind.namespace, &behind.name)
+    };
+    let at = facts.evidence.upstream.iter().position(|one| is_behind(&one))?;
+    let mut others = facts.evidence.upstream.clone();
+    let evidence = others.remove(at).evidence(others);
+    super::first(&Facts::about(&evidence, facts.now)?)
+}
+
+/// The victim's finding with the cause upstream, and with what mends that where it may be changed. It is only as
+/// sure as the less sure one of both.
+fn with_cause(facts: &Facts<'_>, mut finding: Finding, cause: Finding) -> Finding {
+    let may = |step: &Step| facts.evidence.may_change(facts.object(), &step.target);
+    let is_less_sure = cause.confidence() < finding.confidence();
+    finding.summary = bounded(&format!("{} {}", finding.summary, cause.summary), 1024);
+    finding.contributing_factors.push(bounded(&format!("Upstream: {}: {}", cause.cause, cause.rationale), 512));
+    finding.evidence.extend(cause.evidence);
+    finding.evidence.truncate(16);
+    if cause.steps.is_empty() {
+        return finding;
+    }
+    if !cause.steps.iter().all(may) {
+        let there = cause.steps.iter().find(|step| !may(step)).map(|step| step.target.to_string()).unwrap_or_default();
+        finding.rationale = format!(
+            "{there} is known to be the cause, and nobody has put it into Kubernaut's hands: its owner has to mend it."
+        );
+        return finding;
+    }
+    finding.rationale = cause.rationale;
+    finding.steps = cause.steps;
+    if is_less_sure {
+        finding.signals = cause.signals;
+    }
+    finding
 }
 
 fn is_broken(dependency: &Dependency) -> bool {

@@ -48,10 +48,14 @@ pub struct Failing<'a> {
 impl<'a> Facts<'a> {
     /// `None` when no workload was found.
     pub fn of(question: &Question<'a>) -> Option<Self> {
-        let evidence = question.evidence;
+        Self::about(question.evidence, question.now)
+    }
+
+    /// As [`Facts::of`], of evidence that nobody asked about.
+    pub fn about(evidence: &'a Evidence, now: Timestamp) -> Option<Self> {
         let workload = evidence.workload.as_ref()?;
         let current = evidence.revisions.iter().find(|revision| revision.current);
-        Some(Self { evidence, workload, current, now: question.now })
+        Some(Self { evidence, workload, current, now })
     }
 
     /// The workload, by the uid under which the evidence was collected.
@@ -103,6 +107,18 @@ impl<'a> Facts<'a> {
             _ if again && end.is_some_and(|end| end.exit_code != 0) => Some(Failure::Crash),
             _ => None,
         }
+    }
+
+    /// When the current template was first rolled out, as far as it is known. Revisions that differ only in labels
+    /// and annotations have the same template here: they were restarts.
+    pub fn template_made(&self) -> Option<Timestamp> {
+        let current = self.current?;
+        let differs =
+            self.changes().filter(|change| !change.path.starts_with("metadata")).map(|one| one.from_revision).max();
+        let same = self.evidence.revisions.iter().filter(|revision| {
+            revision.number <= current.number && differs.is_none_or(|differs| revision.number > differs)
+        });
+        same.filter_map(|revision| revision.created_at.as_ref()).map(|at| at.0).min()
     }
 
     /// What the current revision changed.

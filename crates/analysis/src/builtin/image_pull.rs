@@ -2,15 +2,6 @@
 //!
 //! Without a change of that container's image the registry, the credentials or the node is at fault,
 //! and no rollback helps; the same when pods of the earlier revision cannot pull either.
-//!
-//! | Signal | Weight |
-//! |---|---|
-//! | The image of a container cannot be pulled | 0.35 |
-//! | The newest revision changed that image | 0.25 |
-//! | The earlier revision still serves | 0.12 |
-//! | No pod of the newest revision is well | 0.12 |
-//! | The newest revision was made within the last hour | 0.10 |
-//! | The registry says that there is no such image | 0.06 |
 
 use kubernaut_api::evidence::ContainerState;
 use kubernaut_domain::diagnosis::Finding;
@@ -18,9 +9,25 @@ use kubernaut_domain::redact::bounded;
 
 use super::facts::{Facts, Failure, cite};
 use super::rollback::Rollback;
-use super::{rollback, signal};
+use super::{Diagnoser, rollback};
 
-pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
+pub static DIAGNOSER: Diagnoser = Diagnoser {
+    name: "image pull",
+    causes: &["ImagePull"],
+    fits: "The image of a container cannot be had.",
+    signals: &[
+        ("the image of a container cannot be pulled", 0.35),
+        ("the newest revision changed that image", 0.25),
+        ("the earlier revision still serves", 0.12),
+        ("no pod of the newest revision is well", 0.12),
+        ("the newest revision was made within the last hour", 0.10),
+        ("the registry says that there is no such image", 0.06),
+    ],
+    proposes: "`rollback_deployment` when a new revision named the image; else a person.",
+    diagnose,
+};
+
+fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
     let pods = facts.current_pods();
     let mut failing = facts.failing(&pods);
     failing.retain(|failing| failing.failure == Failure::ImagePull);
@@ -47,14 +54,14 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
         summary: format!("{} cannot pull image {:?} of container {name}.", facts.object(), bounded(image, 256)),
         evidence,
         contributing_factors: Vec::new(),
-        signals: vec![
-            signal("the image of a container cannot be pulled", 0.35, true),
-            signal("the newest revision changed that image", 0.25, way_back.is_some()),
-            signal("the earlier revision still serves", 0.12, serves),
-            signal("no pod of the newest revision is well", 0.12, ill == pods.len()),
-            signal("the newest revision was made within the last hour", 0.10, facts.fresh()),
-            signal("the registry says that there is no such image", 0.06, does_not_exist(first.container)),
-        ],
+        signals: DIAGNOSER.signals(&[
+            true,
+            way_back.is_some(),
+            serves,
+            ill == pods.len(),
+            facts.fresh(),
+            does_not_exist(first.container),
+        ]),
         steps: way_back.iter().map(|rollback| rollback.step(facts)).collect(),
         rationale: rationale(way_back.as_ref()),
     })

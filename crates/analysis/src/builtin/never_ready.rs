@@ -5,15 +5,6 @@
 //! revision with another template serves. Without one that serves what the pods depend on may be the
 //! cause, and a person has to look. A probe that kills its container ends in `bad_rollout`.
 //!
-//! | Signal | Weight |
-//! |---|---|
-//! | Pods of the newest revision run and do not become ready | 0.30 |
-//! | An earlier revision with another template serves | 0.23 |
-//! | The newest revision was made within the last hour | 0.12 |
-//! | Their probes fail | 0.13 |
-//! | The rollout exceeded its progress deadline, or the revision changed a probe | 0.12 |
-//! | No pod of the newest revision is ready | 0.10 |
-//!
 //! What starts slowly looks the same for a while: without the fifth signal a person is asked.
 
 use jiff::SignedDuration;
@@ -21,14 +12,30 @@ use kubernaut_api::evidence::{EventRecord, PodEvidence};
 use kubernaut_domain::diagnosis::Finding;
 
 use super::facts::{Facts, cite, cite_event};
-use super::{rollback, signal};
+use super::{Diagnoser, rollback};
+
+pub static DIAGNOSER: Diagnoser = Diagnoser {
+    name: "never ready",
+    causes: &["BadRollout"],
+    fits: "The pods of a new revision run and never become ready, while the earlier revision serves.",
+    signals: &[
+        ("pods of the newest revision run and do not become ready", 0.30),
+        ("an earlier revision with another template serves", 0.23),
+        ("the newest revision was made within the last hour", 0.12),
+        ("their probes fail", 0.13),
+        ("the rollout exceeded its progress deadline, or the revision changed a probe", 0.12),
+        ("no pod of the newest revision is ready", 0.10),
+    ],
+    proposes: "`rollback_deployment`.",
+    diagnose,
+};
 
 /// A pod has so long to become ready.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
 /// Failed probes of a pod that are no accident.
 const PROBES: i32 = 3;
 
-pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
+fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
     let current = facts.current?;
     let pods = facts.current_pods();
     let unready: Vec<&PodEvidence> = pods.iter().copied().filter(|pod| runs_unready(facts, pod)).collect();
@@ -55,18 +62,14 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
         summary: format!("Revision {from} of {object} never becomes ready: {why}. Revision {to} still serves."),
         evidence,
         contributing_factors: Vec::new(),
-        signals: vec![
-            signal("pods of the newest revision run and do not become ready", 0.30, true),
-            signal("an earlier revision with another template serves", 0.23, true),
-            signal("the newest revision was made within the last hour", 0.12, facts.fresh()),
-            signal("their probes fail", 0.13, probes_fail),
-            signal(
-                "the rollout exceeded its progress deadline, or the revision changed a probe",
-                0.12,
-                late || facts.changes().any(|change| change.path.contains("Probe")),
-            ),
-            signal("no pod of the newest revision is ready", 0.10, unready.len() == pods.len()),
-        ],
+        signals: DIAGNOSER.signals(&[
+            true,
+            true,
+            facts.fresh(),
+            probes_fail,
+            late || facts.changes().any(|change| change.path.contains("Probe")),
+            unready.len() == pods.len(),
+        ]),
         steps: vec![rollback.step(facts)],
         rationale: format!(
             "The pods of revision {to} are ready and those of revision {from} are not; going back undoes what it changed."

@@ -4,29 +4,36 @@
 //! pod that fails on a good node has another cause. Under pressure, as opposed to silence, a node is the
 //! cause only of evictions, and of pods that show no failure of their own where none beside them is well. Draining is of high risk, so a
 //! person is always asked; without another node that takes pods nothing is drained.
-//!
-//! | Signal | Weight |
-//! |---|---|
-//! | A node is not ready or under pressure | 0.36 |
-//! | Every pod that is not well is there, or the node itself is what was reported | 0.24 |
-//! | It is not ready | 0.12 |
-//! | It has been so for five minutes | 0.14 |
-//! | Another node is ready and takes pods | 0.14 |
 
 use jiff::{SignedDuration, Timestamp};
 use kubernaut_api::evidence::{Evidence, Node, PodEvidence};
 use kubernaut_api::workflow::{OnFailure, Step};
-use kubernaut_domain::diagnosis::Finding;
+use kubernaut_domain::diagnosis::{Diagnosis, Finding};
 
+use super::Diagnoser;
 use super::facts::{Facts, cite};
-use super::signal;
 use crate::provider::Question;
+
+pub static DIAGNOSER: Diagnoser = Diagnoser {
+    name: "node",
+    causes: &["NodeNotReady", "NodeUnderPressure"],
+    fits: "The node of every pod that is not well is not ready or under pressure; or the node itself is the target.",
+    signals: &[
+        ("a node is not ready or under pressure", 0.36),
+        ("every pod that is not well is there, or the node itself is what was reported", 0.24),
+        ("it is not ready", 0.12),
+        ("it has been so for five minutes", 0.14),
+        ("another node is ready and takes pods", 0.14),
+    ],
+    proposes: "`cordon_node`, and `drain_node` after it when another node takes pods.",
+    diagnose,
+};
 
 /// A node that is silent for so long does not come back by itself.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 
 /// For a workload.
-pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
+fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
     let ill: Vec<&PodEvidence> =
         facts.evidence.pods.iter().filter(|pod| !pod.ready && pod.phase != "Succeeded").collect();
     let node_of = |pod: &PodEvidence| {
@@ -52,10 +59,11 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 /// For a node that is itself the target.
-pub fn diagnose_target(question: &Question<'_>) -> Option<Finding> {
+pub fn diagnose_target(question: &Question<'_>) -> Option<Diagnosis> {
     let is_target = |node: &&Node| question.target.kind == "Node" && node.object.name == question.target.name;
     let node = question.evidence.nodes.iter().find(is_target).filter(|node| is_ill(node))?;
-    Some(finding(node, question.evidence, question.now, "it is what was reported"))
+    let finding = finding(node, question.evidence, question.now, "it is what was reported");
+    Some(Diagnosis::Found(Box::new(finding)))
 }
 
 fn is_ill(node: &Node) -> bool {
@@ -93,13 +101,7 @@ fn finding(node: &Node, evidence: &Evidence, now: Timestamp, there: &str) -> Fin
         summary: format!("Node {name} is in trouble ({}), and {there}.", wrong.join(", ")),
         evidence: vec![cite("Node", name, reasons.join(", "))],
         contributing_factors: if node.unschedulable { vec!["The node is cordoned already.".into()] } else { vec![] },
-        signals: vec![
-            signal("a node is not ready or under pressure", 0.36, true),
-            signal("every pod that is not well is there, or the node itself is what was reported", 0.24, true),
-            signal("it is not ready", 0.12, !node.ready),
-            signal("it has been so for five minutes", 0.14, since),
-            signal("another node is ready and takes pods", 0.14, others > 0),
-        ],
+        signals: DIAGNOSER.signals(&[true, true, !node.ready, since, others > 0]),
         steps,
         rationale: if others > 0 {
             format!("No new pods should get there, and {others} other nodes can take those that are there.")

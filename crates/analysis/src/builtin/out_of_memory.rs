@@ -1,31 +1,38 @@
 //! A container is killed for want of memory under its own limit: double the limit, once.
 //!
-//! Nothing is proposed above 4Gi, or when the current revision already raised the limit: a leak is not
-//! mended by memory, and a person has to look. The request stays as it is; where there is none the old
+//! Nothing is proposed above 4Gi, or when the limit was raised before, by Kubernaut (as its mark on the workload
+//! says) or by the current revision: a leak is not mended by memory, and a person has to look. The request stays as it is; where there is none the old
 //! limit is written as the request, because Kubernetes takes the limit for it and the pod would ask its
 //! node for twice as much.
-//!
-//! | Signal | Weight |
-//! |---|---|
-//! | A container was killed for want of memory | 0.40 |
-//! | It has a memory limit | 0.20 |
-//! | It was killed more than once | 0.20 |
-//! | No new revision changed it in the last hour | 0.10 |
-//! | Twice the limit is within bounds, and it was not raised before | 0.10 |
 
-use kubernaut_api::evidence::ContainerSpec;
+use kubernaut_api::evidence::{ContainerSpec, ContainerState};
 use kubernaut_api::workflow::{OnFailure, Step};
 use kubernaut_domain::catalogue::Quantity;
 use kubernaut_domain::diagnosis::Finding;
 use serde_json::json;
 
+use super::Diagnoser;
 use super::facts::{Facts, Failing, Failure, ends};
-use super::signal;
+
+pub static DIAGNOSER: Diagnoser = Diagnoser {
+    name: "out of memory",
+    causes: &["OutOfMemory"],
+    fits: "A container is killed for want of memory under its own limit.",
+    signals: &[
+        ("a container was killed for want of memory", 0.40),
+        ("it has a memory limit", 0.20),
+        ("it was killed more than once", 0.20),
+        ("no new revision changed it in the last hour", 0.10),
+        ("twice the limit is within bounds, and it was not raised before", 0.10),
+    ],
+    proposes: "`update_resources` to twice the limit, up to 4Gi and only once; a second time a person.",
+    diagnose,
+};
 
 /// No limit is raised above it.
 const CAP: &str = "4Gi";
 
-pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
+fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
     let mut failing = facts.failing(&facts.current_pods());
     failing.retain(|failing| failing.failure == Failure::OutOfMemory);
     let worst = *failing.iter().max_by_key(|failing| failing.ends())?;
@@ -34,8 +41,10 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
 
     let spec = facts.workload.containers.iter().find(|spec| !container.init && spec.name == container.name);
     let limit = spec.and_then(|spec| spec.memory_limit.as_deref());
-    let raised_before = raised_before(facts, &worst);
-    let raised = limit.filter(|_| !raised_before && !facts.workload.paused).and_then(doubled);
+    let (by_us, by_revision) = (raised_by_us(facts, container), raised_before(facts, &worst));
+    let raised_before = by_us || by_revision;
+    let can_be_raised = matches!(facts.object().kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet");
+    let raised = limit.filter(|_| !raised_before && can_be_raised && !facts.workload.paused).and_then(doubled);
     let step = spec.zip(raised.as_deref()).map(|(spec, raised)| step(facts, spec, raised));
     let untouched = !facts.fresh() || facts.changes_in(container).is_empty();
 
@@ -45,14 +54,12 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
         cause: "OutOfMemory".into(),
         summary: format!("Container {name} of {object} is killed for want of memory{under}."),
         evidence: vec![worst.cite(), facts.cite_workload()],
-        contributing_factors: if raised_before { vec!["The newest revision already raised the limit.".into()] } else { vec![] },
-        signals: vec![
-            signal("a container was killed for want of memory", 0.40, true),
-            signal("it has a memory limit", 0.20, limit.is_some()),
-            signal("it was killed more than once", 0.20, ends(&failing) >= 2),
-            signal("no new revision changed it in the last hour", 0.10, untouched),
-            signal("twice the limit is within bounds, and it was not raised before", 0.10, step.is_some()),
-        ],
+        contributing_factors: match (by_us, by_revision) {
+            (true, _) => vec!["Kubernaut raised the limit before.".into()],
+            (_, true) => vec!["The newest revision already raised the limit.".into()],
+            _ => vec![],
+        },
+        signals: DIAGNOSER.signals(&[true, limit.is_some(), ends(&failing) >= 2, untouched, step.is_some()]),
         rationale: match &raised {
             Some(raised) if step.is_some() => format!("Twice the memory, {raised}, gives it room; if that is not enough a person is asked."),
             _ => "More memory was given before, is out of bounds or would not be in effect: a person has to look for the leak.".into(),
@@ -74,6 +81,16 @@ fn step(facts: &Facts<'_>, spec: &ContainerSpec, raised: &str) -> Step {
         depends_on: Vec::new(),
         on_failure: OnFailure::Fail,
         ..Step::default()
+    }
+}
+
+/// Whether the mark on the workload says that Kubernaut set this container's limit: it records what it was.
+fn raised_by_us(facts: &Facts<'_>, container: &ContainerState) -> bool {
+    let Some(record) = &facts.workload.changed_from else { return false };
+    match serde_json::from_str::<serde_json::Value>(record) {
+        Ok(record) => record.get("memoryLimit").is_some() && record["container"] == container.name.as_str(),
+        // A record that was cut says less: in doubt a person is asked.
+        Err(_) => record.contains("memoryLimit"),
     }
 }
 

@@ -2,20 +2,27 @@
 //!
 //! Only the log can tell, so nothing is proposed: no text widens a permission. The line has to name the
 //! ServiceAccount that the pods really run under.
-//!
-//! | Signal | Weight |
-//! |---|---|
-//! | The log of a failing container tells that the API server refused its account | 0.60 |
-//! | The container fails | 0.20 |
-//! | No revision was made within the last hour | 0.20 |
 
 use kubernaut_domain::diagnosis::Finding;
 use kubernaut_domain::redact::bounded;
 
+use super::Diagnoser;
 use super::facts::{Facts, cite};
-use super::signal;
 
-pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
+pub static DIAGNOSER: Diagnoser = Diagnoser {
+    name: "permission",
+    causes: &["PermissionMissing"],
+    fits: "The log of a failing container tells that the API server refused the pods' own ServiceAccount.",
+    signals: &[
+        ("the log of a failing container tells that the API server refused its account", 0.60),
+        ("the container fails", 0.20),
+        ("no revision was made within the last hour", 0.20),
+    ],
+    proposes: "Nothing: what an account may do is decided by a person.",
+    diagnose,
+};
+
+fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
     let pods = facts.current_pods();
     let ill: Vec<&str> = pods
         .iter()
@@ -46,11 +53,7 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
             facts.cite_workload(),
         ],
         contributing_factors: Vec::new(),
-        signals: vec![
-            signal("the log of a failing container tells that the API server refused its account", 0.60, true),
-            signal("the container fails", 0.20, fails),
-            signal("no revision was made within the last hour", 0.20, !facts.fresh()),
-        ],
+        signals: DIAGNOSER.signals(&[true, fails, !facts.fresh()]),
         steps: Vec::new(),
         rationale: "What an account may do is decided by a person, never by what a program writes.".into(),
     })

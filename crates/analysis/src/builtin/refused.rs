@@ -2,21 +2,33 @@
 //!
 //! Raising a quota is a decision about somebody's budget, and what admission forbids is forbidden on
 //! purpose, so nothing is proposed.
-//!
-//! | Signal | Weight |
-//! |---|---|
-//! | Creating a pod was refused | 0.50 |
-//! | Replicas are missing | 0.30 |
-//! | The quota of that name is used up | 0.20 |
 
-use kubernaut_api::evidence::Quota;
-use kubernaut_domain::diagnosis::Finding;
+use kubernaut_api::evidence::{Quota, QuotaAmount};
+use kubernaut_domain::catalogue::Quantity;
+use kubernaut_domain::diagnosis::{Diagnosis, Finding};
 use kubernaut_domain::redact::bounded;
 
-use super::facts::{Facts, cite, cite_event};
-use super::signal;
+use super::Diagnoser;
+use super::facts::{FRESH, Facts, cite, cite_event};
+use crate::provider::Question;
 
-pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
+pub static DIAGNOSER: Diagnoser = Diagnoser {
+    name: "refused",
+    causes: &["QuotaExhausted", "PodsRefused"],
+    fits: "Pods are refused before they exist: a quota is used up, or admission forbids them; or the quota is the target and used up.",
+    signals: &[
+        ("creating a pod was refused, or the quota itself is the target", 0.50),
+        ("replicas are missing", 0.30),
+        ("the quota of that name is used up", 0.20),
+    ],
+    proposes: "Nothing: what may be used, and what is forbidden, is a person's decision.",
+    diagnose,
+};
+
+const RATIONALE: &str =
+    "What may be used is a person's decision: raise the quota, ask for less, or free what is not needed.";
+
+fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
     let workload = facts.workload;
     let missing = workload.total_replicas < workload.replicas || workload.updated_replicas < workload.replicas;
     let object = facts.object();
@@ -46,18 +58,46 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
         summary: format!("Pods of {object} cannot be created: {why}."),
         evidence,
         contributing_factors: Vec::new(),
-        signals: vec![
-            signal("creating a pod was refused", 0.50, true),
-            signal("replicas are missing", 0.30, missing),
-            signal("the quota of that name is used up", 0.20, known.is_some()),
-        ],
+        signals: DIAGNOSER.signals(&[true, missing, known.is_some()]),
         steps: Vec::new(),
-        rationale:
-            "What may be used is a person's decision: raise the quota, ask for less, or free what is not needed.".into(),
+        rationale: RATIONALE.into(),
     })
 }
 
 fn amounts(quota: &Quota) -> String {
     let amounts = quota.amounts.iter().map(|one| format!("{} of {} {} used", one.used, one.hard, one.resource));
     amounts.collect::<Vec<_>>().join(", ")
+}
+
+/// For a quota that is itself the target.
+pub fn diagnose_target(question: &Question<'_>) -> Option<Diagnosis> {
+    let is_target = |quota: &&Quota| question.target.kind == "ResourceQuota" && quota.name == question.target.name;
+    let quota = question.evidence.quotas.iter().find(is_target)?;
+    let said = format!("exceeded quota: {},", quota.name);
+    let stopped = question.evidence.events.iter().find(|event| {
+        let late = event.last_seen.as_ref().is_none_or(|at| question.now.duration_since(at.0) <= FRESH);
+        late && event.type_ == "Warning" && event.message.contains(&said)
+    });
+    let full = |one: &&QuotaAmount| {
+        let amount = |text: &str| Quantity::parse(text).ok();
+        amount(&one.used).is_some() && amount(&one.used) >= amount(&one.hard) && amount(&one.hard) > amount("0")
+    };
+    let used_up: Vec<String> = quota.amounts.iter().filter(full).map(|one| bounded(&one.resource, 64)).collect();
+    let mut evidence = vec![cite("ResourceQuota", &quota.name, amounts(quota))];
+    if used_up.is_empty() && stopped.is_none() {
+        return Some(Diagnosis::NothingWrong { evidence });
+    }
+    evidence.extend(stopped.map(cite_event));
+    Some(Diagnosis::Found(Box::new(Finding {
+        cause: "QuotaExhausted".into(),
+        summary: match used_up.as_slice() {
+            [] => format!("{} refuses what is asked of it.", question.target),
+            used_up => format!("{} is used up: {}.", question.target, used_up.join(", ")),
+        },
+        evidence,
+        contributing_factors: Vec::new(),
+        signals: DIAGNOSER.signals(&[true, stopped.is_some(), !used_up.is_empty()]),
+        steps: Vec::new(),
+        rationale: RATIONALE.into(),
+    })))
 }

@@ -5,13 +5,6 @@
 //! the newest revision; its volumes stay. Fits for one failing pod only, two minutes after the newest
 //! revision was made: before, the controller may still be at it; and not while the update is held back.
 //!
-//! | Signal | Weight |
-//! |---|---|
-//! | A pod fails and is not of the revision that is asked for | 0.40 |
-//! | The newest revision was made within the last hour | 0.20 |
-//! | Every other pod is ready | 0.20 |
-//! | It failed more than once, or cannot start at all | 0.20 |
-//!
 //! Every single doubt asks a person.
 
 use jiff::SignedDuration;
@@ -19,13 +12,27 @@ use kubernaut_api::workflow::{OnFailure, Step};
 use kubernaut_domain::diagnosis::Finding;
 use serde_json::json;
 
+use super::Diagnoser;
 use super::facts::{Facts, Failure, ends};
-use super::signal;
+
+pub static DIAGNOSER: Diagnoser = Diagnoser {
+    name: "stateful set",
+    causes: &["StatefulSetStuck"],
+    fits: "A StatefulSet waits for one failing pod of an older revision, which it does not replace by itself.",
+    signals: &[
+        ("a pod fails and is not of the revision that is asked for", 0.40),
+        ("the newest revision was made within the last hour", 0.20),
+        ("every other pod is ready", 0.20),
+        ("it failed more than once, or cannot start at all", 0.20),
+    ],
+    proposes: "`restart_pod` of that pod.",
+    diagnose,
+};
 
 /// The controller has so long to replace it.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
 
-pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
+fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
     let current = facts.current?;
     let object = facts.object();
     let waited = current.created_at.as_ref().is_some_and(|at| facts.now.duration_since(at.0) >= PATIENCE);
@@ -58,12 +65,7 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
             facts.cite_workload(),
         ],
         contributing_factors: Vec::new(),
-        signals: vec![
-            signal("a pod fails and is not of the revision that is asked for", 0.40, true),
-            signal("the newest revision was made within the last hour", 0.20, facts.fresh()),
-            signal("every other pod is ready", 0.20, others),
-            signal("it failed more than once, or cannot start at all", 0.20, ends(&failing) >= 2 || cannot_start),
-        ],
+        signals: DIAGNOSER.signals(&[true, facts.fresh(), others, ends(&failing) >= 2 || cannot_start]),
         steps: vec![Step {
             name: "restart-pod".into(),
             action: "restart_pod".into(),

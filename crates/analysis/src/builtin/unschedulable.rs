@@ -4,21 +4,28 @@
 //! revision that still serves asked for less: smaller requests where a resource is short, another
 //! selector or affinity where that does not match, other tolerations where a taint keeps them away. Else
 //! the cluster is too small, cordoned or tainted, and a person has to look.
-//!
-//! | Signal | Weight |
-//! |---|---|
-//! | The scheduler finds no node for a pod | 0.35 |
-//! | The newest revision changed what the scheduler refuses | 0.25 |
-//! | The earlier revision still serves | 0.15 |
-//! | The newest revision was made within the last hour | 0.15 |
-//! | No pod of the newest revision is placed | 0.10 |
 
 use kubernaut_api::evidence::{Change, PodEvidence};
 use kubernaut_domain::catalogue::Quantity;
 use kubernaut_domain::diagnosis::Finding;
 
 use super::facts::{Facts, cite};
-use super::{rollback, signal};
+use super::{Diagnoser, rollback};
+
+pub static DIAGNOSER: Diagnoser = Diagnoser {
+    name: "unschedulable",
+    causes: &["Unschedulable"],
+    fits: "The scheduler finds no node for pods: too little is left, no node matches, a taint or a cordon keeps them away.",
+    signals: &[
+        ("the scheduler finds no node for a pod", 0.35),
+        ("the newest revision changed what the scheduler refuses", 0.25),
+        ("the earlier revision still serves", 0.15),
+        ("the newest revision was made within the last hour", 0.15),
+        ("no pod of the newest revision is placed", 0.10),
+    ],
+    proposes: "`rollback_deployment` when a new revision asked for what no node has; else a person.",
+    diagnose,
+};
 
 /// What the scheduler has against the nodes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,7 +40,7 @@ enum Against {
     Cordon,
 }
 
-pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
+fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
     let pods = facts.current_pods();
     let unplaced: Vec<(&PodEvidence, &str)> =
         pods.iter().filter_map(|pod| Some((*pod, pod.unschedulable.as_deref()?))).collect();
@@ -53,13 +60,7 @@ pub fn diagnose(facts: &Facts<'_>) -> Option<Finding> {
         summary: format!("{} of {} pods of {} have no node: {}.", unplaced.len(), pods.len(), facts.object(), words(&against)),
         evidence,
         contributing_factors: Vec::new(),
-        signals: vec![
-            signal("the scheduler finds no node for a pod", 0.35, true),
-            signal("the newest revision changed what the scheduler refuses", 0.25, asked_more),
-            signal("the earlier revision still serves", 0.15, way_back.is_some()),
-            signal("the newest revision was made within the last hour", 0.15, facts.fresh()),
-            signal("no pod of the newest revision is placed", 0.10, unplaced.len() == pods.len()),
-        ],
+        signals: DIAGNOSER.signals(&[true, asked_more, way_back.is_some(), facts.fresh(), unplaced.len() == pods.len()]),
         rationale: match &way_back {
             Some(rollback) => format!("The pods of revision {} asked for less and have their nodes.", rollback.to.number),
             None => "No revision that can be undone asked for it: nodes, taints or requests have to be looked at by a person."

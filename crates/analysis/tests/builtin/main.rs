@@ -1,10 +1,13 @@
 //! The builtin provider by table: evidence as YAML in, diagnosis out.
 
+mod changed;
 mod configuration;
 mod nodes;
 mod placement;
+mod properties;
 mod scaling;
 mod stateful;
+mod targets;
 mod upstream;
 
 use jiff::Timestamp;
@@ -96,25 +99,27 @@ fn ask_about(target: &TargetRef, pieces: &[&str]) -> Diagnosis {
     let now: Timestamp = NOW.parse().expect("a time");
     let question = Question { signal: &signal, target, evidence: &evidence, classification: &classification, now };
     let diagnosis = builtin::diagnose(&question);
-    hold_invariants(&diagnosis, &evidence);
+    hold_invariants(&diagnosis, &evidence, target);
     diagnosis
 }
 
 /// What holds for every diagnosis, whatever the evidence.
-fn hold_invariants(diagnosis: &Diagnosis, evidence: &Evidence) {
+fn hold_invariants(diagnosis: &Diagnosis, evidence: &Evidence, target: &TargetRef) {
     let objects = evidence.objects();
     let cited = match diagnosis {
         Diagnosis::Found(finding) => {
             let sum: f64 = finding.signals.iter().map(|signal| signal.weight).sum();
             assert!((sum - 1.0).abs() < 1e-9, "weights sum up to {sum}");
             assert!(finding.signals[0].met && !finding.evidence.is_empty());
+            let names: Vec<_> = finding.signals.iter().map(|signal| (signal.name.as_str(), signal.weight)).collect();
+            assert!(builtin::DIAGNOSERS.iter().any(|one| one.signals == names), "{names:?} is declared nowhere");
+            let causes = builtin::DIAGNOSERS.iter().flat_map(|one| one.causes);
+            assert!(causes.into_iter().any(|cause| *cause == finding.cause), "{} is declared nowhere", finding.cause);
             for step in &finding.steps {
                 assert_eq!(catalogue::check(step), Ok(()));
                 assert!(step.name.len() <= 20);
-                let own = evidence.workload.as_ref().is_some_and(|workload| workload.object == step.target);
-                let nodes = evidence.nodes.iter().map(|node| &node.object);
-                let mut around = nodes.chain(evidence.autoscalers.iter().map(|scaler| &scaler.object));
-                assert!(own || around.any(|object| *object == step.target), "{}", step.target);
+                let own = (&target.kind, &target.name) == (&step.target.kind, &step.target.name);
+                assert!(own || evidence.may_change(target, &step.target), "{}", step.target);
             }
             &finding.evidence
         }
@@ -199,6 +204,42 @@ mod bad_rollout {
     #[test]
     fn without_a_serving_revision_a_person_is_asked() {
         let pods = pods(&[&new_pod("new-a", BACK_OFF), &new_pod("new-b", BACK_OFF)]);
+        rolls_back("BadRollout", 3, ASKS, &[REPLACED, FRESH_ALONE, COMMAND_CHANGED, &pods]);
+    }
+
+    /// Back-offs of a pod of the newest revision, and one more warning.
+    fn warnings(more: &str) -> String {
+        format!(
+            "events:
+- {{object: Pod/web-new-a, type: Warning, reason: BackOff, count: 9, message: m, lastSeen: '2026-11-21T11:59:30.000000Z'}}{more}"
+        )
+    }
+
+    #[test]
+    fn a_revision_that_ran_well_until_it_was_replaced_is_returned_to_though_it_does_not_serve() {
+        let pods = pods(&[&new_pod("web-new-a", BACK_OFF), &new_pod("web-new-b", BACK_OFF)]);
+        rolls_back("BadRollout", 3, SURE, &[REPLACED, FRESH_ALONE, COMMAND_CHANGED, &pods, &warnings("")]);
+        let once = "\n- {object: Pod/web-old-x, type: Warning, reason: Unhealthy, count: 1, message: started slowly}";
+        rolls_back("BadRollout", 3, SURE, &[REPLACED, FRESH_ALONE, COMMAND_CHANGED, &pods, &warnings(once)]);
+    }
+
+    #[test]
+    fn a_revision_that_crashed_too_or_was_young_asks_a_person() {
+        let pods = pods(&[&new_pod("web-new-a", BACK_OFF), &new_pod("web-new-b", BACK_OFF)]);
+        for reason in ["BackOff", "Failed"] {
+            let crashed =
+                format!("\n- {{object: Pod/web-old-x, type: Warning, reason: {reason}, count: 1, message: m}}");
+            rolls_back("BadRollout", 3, ASKS, &[REPLACED, FRESH_ALONE, COMMAND_CHANGED, &pods, &warnings(&crashed)]);
+        }
+        let unready = "\n- {object: Pod/web-old-x, type: Warning, reason: Unhealthy, count: 30, message: m}";
+        rolls_back("BadRollout", 3, ASKS, &[REPLACED, FRESH_ALONE, COMMAND_CHANGED, &pods, &warnings(unready)]);
+        let young = FRESH_ALONE.replace("2026-11-19T08:00", "2026-11-21T11:50");
+        rolls_back("BadRollout", 3, ASKS, &[REPLACED, &young, COMMAND_CHANGED, &pods, &warnings("")]);
+    }
+
+    #[test]
+    fn without_events_nobody_knows_how_the_earlier_revision_ran() {
+        let pods = pods(&[&new_pod("web-new-a", BACK_OFF), &new_pod("web-new-b", BACK_OFF)]);
         rolls_back("BadRollout", 3, ASKS, &[REPLACED, FRESH_ALONE, COMMAND_CHANGED, &pods]);
     }
 
@@ -493,6 +534,36 @@ mod out_of_memory {
                 &[REPLACED, revisions, changes, &pods(&[&new_pod("new-a", KILLED)])],
             );
             assert_eq!(finding.contributing_factors.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_limit_that_kubernaut_raised_before_is_left_to_a_person() {
+        for (record, ours) in [
+            ("'{\"container\":\"app\",\"memoryLimit\":\"64Mi\"}'", true),
+            ("'{\"container\":\"app\",\"memoryLimit\":\"6…'", true),
+            ("'{\"container\":\"sidecar\",\"memoryLimit\":\"64Mi\"}'", false),
+            ("'{\"container\":\"app\",\"cpuLimit\":\"1\"}'", false),
+            ("'{\"revision\":2}'", false),
+        ] {
+            let workload =
+                REPLACED.replace("containers:", &format!("changedBy: ke-1, changedFrom: {record}, containers:"));
+            let killed = pods(&[&new_pod("new-a", KILLED)]);
+            if ours {
+                let finding = finds_without_a_step("OutOfMemory", &[&workload, OLD, &killed]);
+                assert_eq!(finding.contributing_factors, ["Kubernaut raised the limit before."]);
+            } else {
+                let expected = json!({"container": "app", "memoryLimit": "256Mi"});
+                raises_memory(SURE, &expected, &[&workload, OLD, &killed]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_action_can_change_gets_no_memory() {
+        for kind in ["Job", "Pod", "ReplicaSet", "Widget"] {
+            let workload = REPLACED.replace("kind: Deployment", &format!("kind: {kind}"));
+            finds_without_a_step("OutOfMemory", &[&workload, &pods(&[&new_pod("new-a", KILLED)])]);
         }
     }
 

@@ -135,3 +135,74 @@ fn a_used_up_quota_without_a_missing_replica_is_no_trouble() {
     let well = pods(&[&new_pod("new-a", WELL), &new_pod("new-b", WELL)]).replace("ready: false", "ready: true");
     assert!(matches!(ask(&[SETTLED, OLD, QUOTA, &well]), Diagnosis::NothingWrong { .. }));
 }
+
+const DRILL: &str = "0/2 nodes are available: 2 node(s) had untolerated taint {drill: on}. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
+
+fn tainted(taint: &str, at: &str, more: &str) -> String {
+    format!(
+        "nodes: [{{object: {{apiVersion: v1, kind: Node, name: n1, uid: node-1}}, ready: true, taints: ['{taint}'], taintsChangedAt: '{at}', \
+           taintsChangedBy: kubectl-taint{more}}}]"
+    )
+}
+
+const LATELY: &str = "2026-11-21T11:58:00.000000Z";
+
+#[track_caller]
+fn takes_it_off(confidence: std::ops::RangeInclusive<f64>, pieces: &[&str]) {
+    let finding = found(pieces);
+    assert_eq!((finding.cause.as_str(), finding.steps.len()), ("NodeTainted", 1), "{finding:?}");
+    assert_eq!((finding.steps[0].action.as_str(), finding.steps[0].target.name.as_str()), ("remove_taint", "n1"));
+    assert_eq!(json!(finding.steps[0].parameters), json!({"key": "drill", "value": "on", "effect": "NoSchedule"}));
+    assert!(confidence.contains(&finding.confidence()), "{} {:?}", finding.confidence(), finding.signals);
+}
+
+#[test]
+fn a_taint_of_the_last_hour_that_is_all_that_bars_every_node_is_taken_off_by_a_persons_word() {
+    let pods = pods(&[&unplaced(DRILL), OLD_PODS]);
+    takes_it_off(ASKS, &[STUCK, OLD, &tainted("drill=on:NoSchedule", LATELY, ""), &pods]);
+}
+
+#[test]
+fn on_a_managed_node_nobody_is_asked() {
+    let well = new_pod("new-b", WELL).replace("ready: false", "ready: true");
+    let pods = pods(&[&unplaced(DRILL), &well]);
+    takes_it_off(SURE, &[STUCK, OLD, &tainted("drill=on:NoSchedule", LATELY, ", managed: true"), &pods]);
+}
+
+#[test]
+fn a_taint_that_is_old_kept_by_kubernetes_or_not_named_is_left_alone() {
+    let pods = pods(&[&unplaced(DRILL), OLD_PODS]);
+    for nodes in [
+        tainted("drill=on:NoSchedule", "2026-11-21T09:58:00.000000Z", ""),
+        tainted("drill=on:NoSchedule", "2026-11-01T09:58:00.000000Z", ""),
+        tainted("other=on:NoSchedule", LATELY, ""),
+        tainted("drill=on:PreferNoSchedule", LATELY, ""),
+        tainted("drill=on:NoSchedule", LATELY, ", unschedulable: true"),
+    ] {
+        finds_without_a_step("Unschedulable", &[STUCK, OLD, &nodes, &pods]);
+    }
+    for key in ["node-role.kubernetes.io/control-plane", "node.kubernetes.io/memory-pressure"] {
+        let told = DRILL.replace("drill: on", &format!("{key}: "));
+        let kept = super::pods(&[&unplaced(&told), OLD_PODS]);
+        finds_without_a_step("Unschedulable", &[STUCK, OLD, &tainted(&format!("{key}:NoSchedule"), LATELY, ""), &kept]);
+    }
+}
+
+#[test]
+fn a_taint_that_was_there_before_the_template_is_the_templates_matter() {
+    let before = tainted("drill=on:NoSchedule", "2026-11-21T11:50:00.000000Z", "");
+    finds_without_a_step(
+        "Unschedulable",
+        &[STUCK, FRESH, COMMAND_CHANGED, &before, &pods(&[&unplaced(DRILL), OLD_PODS])],
+    );
+    let taken = "changes: [{fromRevision: 3, toRevision: 4, path: tolerations, before: '[{\"key\":\"drill\"}]'}]";
+    let lately = tainted("drill=on:NoSchedule", LATELY, "");
+    rolls_back("Unschedulable", 3, SURE, &[STUCK, FRESH, taken, &lately, &pods(&[&unplaced(DRILL), OLD_PODS])]);
+}
+
+#[test]
+fn a_taint_beside_other_reasons_is_named_and_left_to_a_person() {
+    let told = "0/2 nodes are available: 1 Insufficient memory, 1 node(s) had untolerated taint {drill: on}.";
+    let nodes = tainted("drill=on:NoSchedule", LATELY, "");
+    finds_without_a_step("NodeTainted", &[STUCK, OLD, &nodes, &pods(&[&unplaced(told), OLD_PODS])]);
+}

@@ -138,3 +138,78 @@ fn a_budget_that_stops_a_drain_for_ever_is_named() {
         );
     }
 }
+
+/// What is known of the database: its newest revision crashes, and the one before is a Deployment's that serves no more.
+const CAUSE: &str = "upstream:
+- workload: {object: {apiVersion: apps/v1, kind: StatefulSet, namespace: data, name: postgres, uid: s1}, replicas: 1, totalReplicas: 1, readyReplicas: 0, \
+    generation: 2, observedGeneration: 2, containers: [{name: db, image: 'db:1', memoryLimit: 128Mi, memoryRequest: 64Mi}]}
+  pods: [{name: postgres-0, owner: postgres, phase: Running, ready: false, containers: [{name: db, image: 'db:1', ready: false, restarts: 3, state: Waiting, \
+    reason: CrashLoopBackOff, lastTermination: {exitCode: 137, reason: OOMKilled, finishedAt: '2026-11-21T11:59:30.000000Z'}}]}]";
+
+#[track_caller]
+fn mends_upstream(pieces: &[&str]) -> Finding {
+    let finding = found(pieces);
+    assert_eq!((finding.cause.as_str(), finding.steps.len()), ("DependencyBroken", 1), "{finding:?}");
+    let step = &finding.steps[0];
+    assert_eq!(
+        (step.action.as_str(), step.target.to_string().as_str()),
+        ("update_resources", "StatefulSet/data/postgres")
+    );
+    assert_eq!(json!(step.parameters), json!({"container": "db", "memoryLimit": "256Mi"}));
+    finding
+}
+
+#[test]
+fn the_cause_upstream_is_mended_in_its_own_namespace_and_not_the_victim() {
+    let finding = mends_upstream(&[REPLACED, OLD, DOWN, CAUSE, &log(&[REFUSED]), &crashing()]);
+    assert!(finding.summary.contains("postgres") && finding.confidence() > 0.9, "{finding:?}");
+    mends_upstream(&[STUCK, FRESH, COMMAND_CHANGED, DOWN, CAUSE, &log(&[REFUSED]), &crashing()]);
+}
+
+#[test]
+fn what_is_upstream_and_not_in_our_hands_is_named_and_left_to_its_owner() {
+    let foreign = CAUSE.replace(
+        "containers: [{name: db, image: 'db:1', memory",
+        "unmanaged: true, containers: [{name: db, image: 'db:1', memory",
+    );
+    let finding =
+        finds_without_a_step("DependencyBroken", &[REPLACED, OLD, DOWN, &foreign, &log(&[REFUSED]), &crashing()]);
+    assert!(finding.rationale.contains("StatefulSet/data/postgres") && finding.rationale.contains("owner"));
+}
+
+#[test]
+fn it_is_only_as_sure_as_the_less_sure_of_both() {
+    let once = CAUSE
+        .replace("restarts: 3, state: Waiting", "restarts: 1, state: Running")
+        .replace("reason: CrashLoopBackOff, last", "last");
+    let finding = mends_upstream(&[REPLACED, OLD, DOWN, &once, &log(&[REFUSED]), &crashing()]);
+    assert!(ASKS.contains(&finding.confidence()), "{}", finding.confidence());
+    let unnamed = log(&["dial tcp 10.96.3.7:5432: connect: connection refused"]);
+    let finding = mends_upstream(&[REPLACED, OLD, DOWN, CAUSE, &unnamed, &crashing()]);
+    assert!(ASKS.contains(&finding.confidence()), "{}", finding.confidence());
+}
+
+#[test]
+fn a_cause_two_services_away_is_found_through_the_one_between() {
+    let between = "upstream:
+- workload: {object: {apiVersion: apps/v1, kind: StatefulSet, namespace: data, name: postgres, uid: s1}, replicas: 1, readyReplicas: 0, containers: [{name: db, image: 'db:1'}]}
+  pods: [{name: postgres-0, owner: postgres, phase: Running, ready: false, containers: [{name: db, image: 'db:1', ready: false, restarts: 3, state: Waiting, \
+    reason: CrashLoopBackOff, lastTermination: {exitCode: 1, reason: Error, finishedAt: '2026-11-21T11:59:30.000000Z'}}]}]
+  logs: [{pod: postgres-0, container: db, previous: true, lines: ['lookup vault.safe: no such host']}]
+  dependencies: [{object: {apiVersion: v1, kind: Service, namespace: safe, name: vault}, host: vault.safe, namedIn: env V, exists: true, selects: true, \
+    workload: {apiVersion: apps/v1, kind: StatefulSet, namespace: safe, name: vault}, replicas: 1, readyReplicas: 0}]
+- workload: {object: {apiVersion: apps/v1, kind: StatefulSet, namespace: safe, name: vault, uid: v1}, replicas: 1, readyReplicas: 0, containers: [{name: v, image: 'v:1', memoryLimit: 128Mi, memoryRequest: 64Mi}]}
+  pods: [{name: vault-0, owner: vault, phase: Running, ready: false, containers: [{name: v, image: 'v:1', ready: false, restarts: 3, state: Waiting, \
+    reason: CrashLoopBackOff, lastTermination: {exitCode: 137, reason: OOMKilled, finishedAt: '2026-11-21T11:59:30.000000Z'}}]}]";
+    let finding = found(&[REPLACED, OLD, DOWN, between, &log(&[REFUSED]), &crashing()]);
+    assert_eq!((finding.cause.as_str(), finding.steps.len()), ("DependencyBroken", 1), "{finding:?}");
+    assert_eq!(finding.steps[0].target.to_string(), "StatefulSet/safe/vault");
+}
+
+#[test]
+fn a_broken_neighbour_that_nothing_depends_on_is_not_touched() {
+    let pods = pods(&[&new_pod("new-a", BACK_OFF), OLD_PODS]);
+    let other = CAUSE.replace("name: postgres, uid", "name: herring, uid");
+    rolls_back("BadRollout", 3, SURE, &[STUCK, FRESH, COMMAND_CHANGED, &other, &log(&["panic"]), &pods]);
+    finds_without_a_step("DependencyBroken", &[REPLACED, OLD, DOWN, &other, &log(&[REFUSED]), &crashing()]);
+}

@@ -12,7 +12,7 @@ impl Evidence {
         let named = |kind: &str, name: &str| (kind.to_owned(), name.to_owned());
         let workload = self.workload.iter();
         let references = workload.clone().flat_map(|workload| &workload.references);
-        let dependencies = self.dependencies.iter();
+        let dependencies = self.dependencies.iter().chain(&self.service);
         let nodes = self.pods.iter().filter_map(|pod| pod.node.as_deref());
         let objects = (self.owner_chain.iter().map(told))
             .chain(workload.map(|workload| told(&workload.object)))
@@ -25,26 +25,40 @@ impl Evidence {
             .chain(self.claims.iter().map(|claim| named("PersistentVolumeClaim", &claim.name)))
             .chain(self.quotas.iter().map(|quota| named("ResourceQuota", &quota.name)))
             .chain(self.budgets.iter().map(|budget| named("PodDisruptionBudget", &budget.name)))
+            .chain(self.schedule.iter().map(|schedule| told(&schedule.object)))
+            .chain(self.jobs.iter().map(|job| told(&job.object)))
+            .chain(self.configs.iter().map(|config| told(&config.object)))
             .chain(dependencies.clone().map(|dependency| told(&dependency.object)))
             .chain(dependencies.filter_map(|dependency| dependency.workload.as_ref()).map(told));
+        let upstream = self.upstream.iter().flat_map(|one| one.evidence(Vec::new()).objects());
         objects
             .map(|(kind, name)| format!("{kind}/{name}"))
             .chain(self.events.iter().map(|event| event.object.clone()))
+            .chain(upstream)
             .collect()
     }
 
-    /// True for what a step may change besides the target: its pods, their nodes and its autoscalers.
-    ///
-    /// What the target depends on is not among it: it has an owner of its own.
+    /// True for what a step may change besides the target: the workload that the target is about, its pods,
+    /// their nodes, its autoscalers and ConfigMaps; and the workloads upstream with theirs, where somebody has put
+    /// them into Kubernaut's hands.
     pub fn may_change(&self, target: &TargetRef, object: &TargetRef) -> bool {
         let same = |other: &TargetRef| {
             (&other.kind, &other.namespace, &other.name) == (&object.kind, &object.namespace, &object.name)
         };
+        let managed = self.workload.as_ref().is_none_or(|workload| !workload.unmanaged);
+        let workload = self.workload.iter().any(|workload| same(&workload.object));
         let pod = object.kind == "Pod"
             && object.namespace == target.namespace
             && self.pods.iter().any(|pod| pod.name == object.name);
-        pod || self.nodes.iter().any(|node| same(&node.object))
-            || self.autoscalers.iter().any(|autoscaler| same(&autoscaler.object))
+        let config = self.configs.iter().any(|config| same(&config.object));
+        let autoscaler = self.autoscalers.iter().any(|autoscaler| same(&autoscaler.object));
+        (managed && (workload || pod || config || autoscaler))
+            || self.nodes.iter().any(|node| same(&node.object))
+            || self
+                .upstream
+                .iter()
+                .filter(|one| !one.workload.unmanaged)
+                .any(|one| same(&one.workload.object) || one.configs.iter().any(|config| same(&config.object)))
     }
 
     /// Kind of the objects that hold the workload's revisions.
@@ -58,12 +72,20 @@ impl Evidence {
 
 #[cfg(test)]
 mod tests {
-    use crate::evidence::{Autoscaler, Claim, Dependency, EventRecord, Node, PodEvidence};
+    use crate::evidence::{
+        Autoscaler, Claim, Config, Dependency, EventRecord, Job, Node, PodEvidence, Upstream, Workload,
+    };
 
     use super::*;
 
     fn object(kind: &str, namespace: Option<&str>, name: &str) -> TargetRef {
         TargetRef { kind: kind.into(), namespace: namespace.map(Into::into), name: name.into(), ..TargetRef::default() }
+    }
+
+    fn upstream(name: &str, unmanaged: bool) -> Upstream {
+        let workload = Workload { object: object("StatefulSet", Some("data"), name), unmanaged, ..Workload::default() };
+        let config = Config { object: object("ConfigMap", Some("data"), name), ..Config::default() };
+        Upstream { workload, configs: vec![config], ..Upstream::default() }
     }
 
     fn evidence() -> Evidence {
@@ -82,6 +104,9 @@ mod tests {
             claims: vec![Claim { name: "data".into(), ..Claim::default() }],
             dependencies: vec![dependency],
             events: vec![EventRecord { object: "ReplicaSet/web-9".into(), ..EventRecord::default() }],
+            jobs: vec![Job { object: object("Job", Some("shop"), "nightly-1"), ..Job::default() }],
+            configs: vec![Config { object: object("ConfigMap", Some("shop"), "web"), ..Config::default() }],
+            upstream: vec![upstream("db", false), upstream("queue", true)],
             ..Evidence::default()
         }
     }
@@ -90,7 +115,11 @@ mod tests {
     fn everything_that_was_found_can_be_cited() {
         let objects = evidence().objects();
         let expected = [
+            "ConfigMap/db",
+            "ConfigMap/queue",
+            "ConfigMap/web",
             "HorizontalPodAutoscaler/web",
+            "Job/nightly-1",
             "Node/n1",
             "Node/n2",
             "PersistentVolumeClaim/data",
@@ -98,12 +127,13 @@ mod tests {
             "ReplicaSet/web-9",
             "Service/db",
             "StatefulSet/db",
+            "StatefulSet/queue",
         ];
         assert!(objects.iter().eq(expected), "{objects:?}");
     }
 
     #[test]
-    fn steps_may_change_pods_nodes_and_autoscalers_and_no_dependency() {
+    fn steps_may_change_what_belongs_to_the_target_and_what_is_managed_upstream() {
         let target = object("Deployment", Some("shop"), "web");
         for (changed, expected) in [
             (object("Pod", Some("shop"), "web-1"), true),
@@ -112,7 +142,14 @@ mod tests {
             (object("Node", None, "n2"), false),
             (object("HorizontalPodAutoscaler", Some("shop"), "web"), true),
             (object("HorizontalPodAutoscaler", Some("data"), "web"), false),
-            (object("StatefulSet", Some("data"), "db"), false),
+            (object("ConfigMap", Some("shop"), "web"), true),
+            (object("ConfigMap", Some("data"), "web"), false),
+            (object("StatefulSet", Some("data"), "db"), true),
+            (object("ConfigMap", Some("data"), "db"), true),
+            (object("StatefulSet", Some("shop"), "db"), false),
+            (object("StatefulSet", Some("data"), "queue"), false),
+            (object("ConfigMap", Some("data"), "queue"), false),
+            (object("Service", Some("data"), "db"), false),
         ] {
             assert_eq!(evidence().may_change(&target, &changed), expected, "{changed}");
         }

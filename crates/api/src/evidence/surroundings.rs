@@ -78,6 +78,9 @@ pub struct Node {
     /// Since when it is ready, or is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<MicroTime>,
+    /// True when somebody has put the node into Kubernaut's hands by its label.
+    #[serde(default, skip_serializing_if = "crate::request::is_false")]
+    pub managed: bool,
     /// True when it is cordoned.
     #[serde(default, skip_serializing_if = "crate::request::is_false")]
     pub unschedulable: bool,
@@ -89,6 +92,13 @@ pub struct Node {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(max = 256)))]
     pub taints: Vec<String>,
+    /// When its taints were written last, as the API server recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taints_changed_at: Option<MicroTime>,
+    /// Field manager that wrote them last, such as `kubectl-taint`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 128))]
+    pub taints_changed_by: String,
 }
 
 /// A PersistentVolumeClaim.
@@ -98,7 +108,7 @@ pub struct Claim {
     /// Its name.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Pending or Lost; Missing when there is none of this name.
+    /// Pending, Bound or Lost; Missing when there is none of this name.
     #[schemars(length(max = 16))]
     pub phase: String,
     /// Its class; absent when none is named.
@@ -109,6 +119,9 @@ pub struct Claim {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub requested: Option<String>,
+    /// How many pods use it; looked up only when it is the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumers: Option<i32>,
 }
 
 /// A ResourceQuota.
@@ -162,16 +175,16 @@ pub struct Budget {
     pub expected_pods: i32,
 }
 
-/// A Service that a container of the target names.
+/// A Service, and what is behind it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Dependency {
     /// The Service.
     pub object: TargetRef,
-    /// Host as it is named, such as `db.shop.svc`.
+    /// Host as it is named, such as `db.shop.svc`; empty when the Service is the target itself.
     #[schemars(length(max = 253))]
     pub host: String,
-    /// Where it is named, such as `env DB_URL of container app`.
+    /// Where it is named, such as `env DB_URL of container app`; empty when the Service is the target itself.
     #[schemars(length(max = 256))]
     pub named_in: String,
     /// False when there is no such Service.

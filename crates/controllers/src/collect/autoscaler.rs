@@ -19,7 +19,8 @@ pub fn autoscalers(all: &[HorizontalPodAutoscaler], workload: &TargetRef) -> Vec
     all.iter().filter(scales).take(4).map(autoscaler).collect()
 }
 
-fn autoscaler(object: &HorizontalPodAutoscaler) -> Autoscaler {
+/// One autoscaler.
+pub fn autoscaler(object: &HorizontalPodAutoscaler) -> Autoscaler {
     let spec = &object.spec;
     let status = object.status.clone().unwrap_or_default();
     let annotations = object.metadata.annotations.as_ref();

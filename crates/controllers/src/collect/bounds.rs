@@ -1,7 +1,8 @@
 //! Keeps evidence within its size: what says least goes first.
 //!
 //! In this order: the oldest lines of the longest log, the oldest Events, the healthiest pods, the last
-//! changes, the last dependencies. The workload, its revisions and what little stands around them stay.
+//! changes, the last dependencies; each upstream first, then of the target; last, whole workloads upstream. The
+//! target, its revisions and what little stands around them stay.
 
 use kubernaut_api::evidence::{ContainerLog, Evidence};
 use serde::Serialize;
@@ -23,16 +24,28 @@ pub fn bound(evidence: &mut Evidence, bytes: usize) {
 
 /// Drops what says least; how many bytes that freed, `None` when nothing is left to drop.
 fn drop_one(evidence: &mut Evidence) -> Option<usize> {
-    if let Some(log) = evidence.logs.iter_mut().max_by_key(|log| length(log)) {
-        if log.lines.len() > 1 {
-            return Some(size(&log.lines.remove(0)));
-        }
-        return evidence.logs.pop().map(|log| size(&log));
+    let upstream = &mut evidence.upstream;
+    let logs = upstream.iter_mut().flat_map(|one| &mut one.logs).chain(&mut evidence.logs);
+    if let Some(log) = logs.max_by_key(|log| length(log))
+        && log.lines.len() > 1
+    {
+        return Some(size(&log.lines.remove(0)));
     }
-    let event = evidence.events.pop().map(|event| size(&event));
-    let pod = || evidence.pods.pop().map(|pod| size(&pod));
-    let change = || evidence.changes.pop().map(|change| size(&change));
-    event.or_else(pod).or_else(change).or_else(|| evidence.dependencies.pop().map(|one| size(&one)))
+    (upstream.iter_mut().find_map(|one| last(&mut one.logs)))
+        .or_else(|| last(&mut evidence.logs))
+        .or_else(|| upstream.iter_mut().find_map(|one| last(&mut one.events)))
+        .or_else(|| last(&mut evidence.events))
+        .or_else(|| upstream.iter_mut().find_map(|one| last(&mut one.pods)))
+        .or_else(|| last(&mut evidence.pods))
+        .or_else(|| upstream.iter_mut().find_map(|one| last(&mut one.changes)))
+        .or_else(|| last(&mut evidence.changes))
+        .or_else(|| last(&mut evidence.dependencies))
+        .or_else(|| last(upstream))
+}
+
+/// Drops the last one; how many bytes that freed.
+fn last<T: Serialize>(list: &mut Vec<T>) -> Option<usize> {
+    list.pop().map(|one| size(&one))
 }
 
 fn length(log: &ContainerLog) -> usize {
@@ -45,7 +58,7 @@ fn size(value: &impl Serialize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use kubernaut_api::evidence::{Change, EventRecord, PodEvidence, Workload};
+    use kubernaut_api::evidence::{Change, EventRecord, PodEvidence, Upstream, Workload};
 
     use super::*;
 
@@ -80,6 +93,19 @@ mod tests {
         assert!(size(&evidence) <= 64 * 1024 && size(&evidence) > 60 * 1024 && evidence.truncated);
         assert_eq!((evidence.events.len(), evidence.pods.len(), evidence.changes.len()), (32, 20, 32));
         assert!(evidence.logs.iter().all(|log| log.lines.last().is_some_and(|line| line.starts_with("49 "))));
+    }
+
+    #[test]
+    fn of_two_alike_what_is_upstream_goes_first_and_the_target_stays() {
+        let mut evidence = large();
+        let logs = large().logs;
+        let upstream = Upstream::of(Evidence { workload: Some(Workload::default()), logs, ..Evidence::default() });
+        evidence.upstream = vec![upstream.unwrap(); 3];
+        bound(&mut evidence, 64 * 1024);
+        assert!(size(&evidence) <= 64 * 1024 && evidence.upstream.len() == 3 && evidence.events.len() == 32);
+        assert_eq!((evidence.pods.len(), evidence.changes.len()), (20, 32));
+        bound(&mut evidence, 100);
+        assert!(evidence.upstream.is_empty() && evidence.workload.is_some());
     }
 
     #[test]

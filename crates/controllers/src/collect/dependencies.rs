@@ -2,23 +2,23 @@
 //! are behind them.
 //!
 //! Looked up only while the target is not well, at most [`LOOKED_UP`] of them, and only the readiness of
-//! pods is told: nothing is read about a dependency's own dependencies.
+//! pods is told; `upstream` reads on about the workloads behind those that are broken.
 
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::{Selector, SelectorExt};
-use kubernaut_api::evidence::{Dependency, Evidence};
+use kubernaut_api::evidence::{Dependency, Evidence, Workload};
 use kubernaut_api::meta::TargetRef;
 use kubernaut_domain::redact::bounded;
 
 use super::hosts::{Host, IsHost, hosts};
-use super::pods;
 use super::read::{Gap, Reader, take};
-use super::workload::{reference, stateful_set_facts, workload_facts};
+use super::workload::{daemon_set_facts, stateful_set_facts, workload_facts};
+use super::{is_quiet, owners, pods};
 
 /// Services that are looked up at most.
 const LOOKED_UP: usize = 10;
@@ -32,11 +32,9 @@ pub async fn dependencies(
     target_pods: &[Pod],
     gaps: &mut Vec<Gap>,
 ) -> Vec<Dependency> {
-    let well = |workload: &kubernaut_api::evidence::Workload| workload.ready_replicas >= workload.replicas;
-    let quiet = evidence.logs.is_empty() && evidence.workload.as_ref().is_none_or(well);
     // The newest pods say best what the template names.
     let spec = target_pods.iter().max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-    let Some(spec) = spec.and_then(|pod| pod.spec.as_ref()).filter(|_| !quiet) else { return Vec::new() };
+    let Some(spec) = spec.and_then(|pod| pod.spec.as_ref()).filter(|_| !is_quiet(evidence)) else { return Vec::new() };
     let mut named = named_in_template(spec);
     for log in &evidence.logs {
         let place = format!("log of container {}", log.container);
@@ -143,41 +141,58 @@ async fn lookup(
     told.selects = true;
     let by_labels = LabelSelector { match_labels: Some(labels), match_expressions: None };
     let (behind, _) = reader.list::<Pod>("pods", &by_labels).await?;
-    let ready = behind.iter().filter(|pod| pods::is_ready(pod) && pod.metadata.deletion_timestamp.is_none()).count();
-    told.ready_endpoints = i32::try_from(ready).unwrap_or(i32::MAX);
-    told.unready_endpoints = i32::try_from(behind.len() - ready).unwrap_or(i32::MAX);
-    if ready == 0 {
+    (told.ready_endpoints, told.unready_endpoints) = endpoints(&behind);
+    if told.ready_endpoints == 0 {
         told.ailment = ailment(&behind);
-        behind_it(&reader, &selector, &mut told).await;
+        match selected(&reader, &selector).await {
+            Some((object, facts)) => {
+                told.replicas = Some(facts.replicas);
+                told.ready_replicas = Some(facts.ready_replicas);
+                told.workload = Some(object);
+            }
+            // Pods that no such workload's template makes have an owner all the same.
+            None => told.workload = owners::of_pods(&reader, &behind).await?,
+        }
     }
     Ok(Some(told))
 }
 
-/// The workload whose pods the Service selects; none is no gap.
-async fn behind_it(reader: &Reader<'_>, selector: &Selector, told: &mut Dependency) {
-    let (deployments, sets) =
-        futures::join!(reader.all::<Deployment>("deployments"), reader.all::<StatefulSet>("statefulsets"));
+/// How many of these pods are ready, and how many are not.
+pub fn endpoints(behind: &[Pod]) -> (i32, i32) {
+    let ready = behind.iter().filter(|pod| pods::is_ready(pod) && pod.metadata.deletion_timestamp.is_none()).count();
+    let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+    (count(ready), count(behind.len() - ready))
+}
+
+/// The workload whose template makes pods that a selector takes; none is no gap.
+pub async fn selected(reader: &Reader<'_>, selector: &Selector) -> Option<(TargetRef, Workload)> {
+    let (deployments, sets, daemons) = futures::join!(
+        reader.all::<Deployment>("deployments"),
+        reader.all::<StatefulSet>("statefulsets"),
+        reader.all::<DaemonSet>("daemonsets"),
+    );
     let takes = |metadata: Option<&ObjectMeta>| {
         metadata.and_then(|one| one.labels.as_ref()).is_some_and(|labels| selector.matches(labels))
     };
+    let deployments = deployments.unwrap_or_default().0;
+    let sets = sets.unwrap_or_default().0;
+    let daemons = daemons.unwrap_or_default().0;
     let deployment = deployments
-        .unwrap_or_default()
-        .0
-        .into_iter()
-        .find(|one| takes(one.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref())));
-    let set = sets
-        .unwrap_or_default()
-        .0
-        .into_iter()
-        .find(|one| takes(one.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref())));
-    let facts = deployment.map(|one| (reference("apps/v1", "Deployment", &one.metadata), workload_facts(&one)));
-    let facts =
-        facts.or_else(|| set.map(|one| (reference("apps/v1", "StatefulSet", &one.metadata), stateful_set_facts(&one))));
-    if let Some((object, facts)) = facts {
-        told.replicas = Some(facts.replicas);
-        told.ready_replicas = Some(facts.ready_replicas);
-        told.workload = Some(object);
-    }
+        .iter()
+        .find(|one| takes(one.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref())))
+        .map(workload_facts);
+    let set = || {
+        let mut sets = sets.iter();
+        sets.find(|one| takes(one.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref())))
+            .map(stateful_set_facts)
+    };
+    let daemon = || {
+        let mut daemons = daemons.iter();
+        daemons
+            .find(|one| takes(one.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref())))
+            .map(daemon_set_facts)
+    };
+    deployment.or_else(set).or_else(daemon).map(|facts| (facts.object.clone(), facts))
 }
 
 /// What one pod says of itself.

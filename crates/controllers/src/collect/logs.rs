@@ -16,7 +16,7 @@ const ALIKE: usize = 2;
 pub fn wanted(pods: &[PodEvidence]) -> Vec<ContainerLog> {
     let mut alike: BTreeMap<(Option<&str>, &str), usize> = BTreeMap::new();
     let mut wanted = Vec::new();
-    for pod in pods.iter().filter(|pod| !pod.terminating) {
+    for pod in pods.iter().filter(|pod| !pod.terminating && pod.phase != "Succeeded") {
         for container in pod.containers.iter().filter(|container| is_failing(container)) {
             let seen = alike.entry((pod.owner.as_deref(), container.name.as_str())).or_default();
             let runs = runs(container);

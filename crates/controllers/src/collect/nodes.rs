@@ -3,8 +3,10 @@
 use k8s_openapi::api::core::v1::Node as KubeNode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kubernaut_api::evidence::{Node, PodEvidence};
+use kubernaut_api::labels;
 use kubernaut_domain::redact::bounded;
 
+use super::configs::written;
 use super::workload::{condition, reference};
 
 /// Conditions that should not be true.
@@ -19,6 +21,7 @@ pub fn node(object: &KubeNode) -> Node {
         (one.type_ == "Ready" && one.status != "True")
             || (TROUBLES.contains(&one.type_.as_str()) && one.status == "True")
     });
+    let (taints_changed_at, taints_changed_by) = taints_written(object).unzip();
     let taints = spec.taints.unwrap_or_default().into_iter().map(|taint| {
         let value = taint.value.filter(|value| !value.is_empty()).map_or_else(String::new, |value| format!("={value}"));
         bounded(&format!("{}{value}:{}", taint.key, taint.effect), 256)
@@ -27,13 +30,50 @@ pub fn node(object: &KubeNode) -> Node {
         object: reference("v1", "Node", &object.metadata),
         ready: ready.is_some_and(|one| one.status == "True"),
         since: ready.and_then(|one| one.last_transition_time.as_ref()).map(|time| MicroTime(time.0)),
+        managed: object
+            .metadata
+            .labels
+            .as_ref()
+            .is_some_and(|labels| labels.get(labels::MANAGED).is_some_and(|value| value == "true")),
         unschedulable: spec.unschedulable.unwrap_or_default(),
         conditions: wrong
             .map(|one| condition(&one.type_, &one.status, one.reason.clone(), one.message.clone()))
             .take(6)
             .collect(),
         taints: taints.take(8).collect(),
+        taints_changed_at,
+        taints_changed_by: taints_changed_by.unwrap_or_default(),
     }
+}
+
+fn taints_written(object: &KubeNode) -> Option<(MicroTime, String)> {
+    let tainted = object.spec.as_ref().and_then(|spec| spec.taints.as_ref()).is_some_and(|taints| !taints.is_empty());
+    written(&object.metadata, &["f:spec/f:taints"]).filter(|_| tainted)
+}
+
+/// Keys of the taints that keep pods away, by what the scheduler says of them.
+pub fn untolerated<'a>(told: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut keys: Vec<String> = Vec::new();
+    for text in told {
+        for rest in text.split("untolerated taint").skip(1) {
+            // Newer schedulers say `untolerated taint(s)` and name none.
+            let Some((taint, _)) =
+                rest.trim_start_matches("(s)").trim_start().strip_prefix('{').and_then(|rest| rest.split_once('}'))
+            else {
+                continue;
+            };
+            let key = taint.split([':', '=']).next().unwrap_or_default().trim().to_owned();
+            if !key.is_empty() && !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+    }
+    keys
+}
+
+/// Whether a taint, as evidence has it, has this key.
+pub fn has_key(taint: &str, key: &str) -> bool {
+    taint.split(['=', ':']).next() == Some(key)
 }
 
 /// True when pods suffer there.
@@ -89,6 +129,19 @@ mod tests {
         let full = node(&parse(FULL));
         assert!(full.ready && in_trouble(&full) && full.unschedulable);
         assert_eq!(full.conditions[0].type_, "DiskPressure");
+    }
+
+    #[test]
+    fn who_tainted_a_node_is_told_and_which_taints_keep_pods_away() {
+        let tainted = node(&parse(
+            "{metadata: {name: n1, managedFields: [{manager: kubectl-taint, operation: Update, time: '2026-11-21T11:58:00Z', fieldsType: FieldsV1, \
+              fieldsV1: {'f:spec': {'f:taints': {}}}}]}, spec: {taints: [{key: drill, value: 'on', effect: NoSchedule}]}}",
+        ));
+        assert_eq!((tainted.taints_changed_by.as_str(), tainted.taints_changed_at.is_some()), ("kubectl-taint", true));
+        assert!(has_key(&tainted.taints[0], "drill") && !has_key(&tainted.taints[0], "dri"));
+        let told = "0/2 nodes are available: 1 node(s) had untolerated taint {drill: on}, 1 node(s) had untolerated taint {a/b: }.";
+        assert_eq!(untolerated([told].into_iter()), ["drill", "a/b"]);
+        assert!(untolerated(["1 node(s) had untolerated taint(s)", "Insufficient cpu"].into_iter()).is_empty());
     }
 
     #[test]

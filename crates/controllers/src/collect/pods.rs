@@ -27,6 +27,13 @@ pub fn is_ready(pod: &Pod) -> bool {
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
+/// True when a claim of this name is made for a generic ephemeral volume of the pod.
+pub fn is_ephemeral_of(pod: &Pod, claim: &str) -> bool {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.any(|volume| volume.ephemeral.is_some() && claim == format!("{name}-{}", volume.name))
+}
+
 /// True when a container is not as it should be, or was not in its last run.
 pub fn is_failing(container: &ContainerState) -> bool {
     let ended_badly = container.last_termination.as_ref().is_some_and(|end| end.exit_code != 0);
@@ -34,7 +41,9 @@ pub fn is_failing(container: &ContainerState) -> bool {
 }
 
 fn is_well(pod: &PodEvidence) -> bool {
-    pod.terminating || (pod.ready && !pod.containers.iter().any(|container| !container.init && is_failing(container)))
+    pod.terminating
+        || pod.phase == "Succeeded"
+        || (pod.ready && !pod.containers.iter().any(|container| !container.init && is_failing(container)))
 }
 
 fn pod(pod: &Pod) -> PodEvidence {

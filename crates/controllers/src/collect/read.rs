@@ -1,14 +1,16 @@
 //! The reads themselves: each with a limit, each failure as one line that says what is missing.
 //! Deliberately absent: retries (the controller looks again) and watches.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Event, Node, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::api::{ListParams, LogParams};
 use kube::core::Selector;
 use kube::{Api, Resource};
+use kubernaut_api::meta::TargetRef;
 use serde::de::DeserializeOwned;
 
 use super::Limits;
@@ -51,13 +53,39 @@ pub fn take<T>(listed: Listed<T>, gaps: &mut Vec<Gap>) -> Vec<T> {
 }
 
 impl Reader<'_> {
+    /// The target itself: one that was made anew under its name is another one.
+    pub async fn wanted<K>(&self, resource: &str, target: &TargetRef) -> Result<K, Gap>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let object: K = self.get(resource, &target.name).await?;
+        Self::is_same(target, object.meta())?;
+        Ok(object)
+    }
+
+    /// An error when the object is not the one that is meant.
+    pub fn is_same(target: &TargetRef, metadata: &ObjectMeta) -> Result<(), Gap> {
+        if target.uid.is_some() && target.uid != metadata.uid {
+            return Err(Gap { text: format!("{target}: was made anew since the signal"), not_found: true });
+        }
+        Ok(())
+    }
+
+    /// Labels of the namespace.
+    pub async fn namespace_labels(&self) -> Result<BTreeMap<String, String>, Gap> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let what = format!("namespaces {}", self.namespace);
+        let found = self.timed("get", &what, api.get_metadata(self.namespace)).await?;
+        Ok(found.metadata.labels.unwrap_or_default())
+    }
+
     /// One object.
     pub async fn get<K>(&self, resource: &str, name: &str) -> Result<K, Gap>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
     {
         let api: Api<K> = self.api();
-        self.timed(&format!("{resource} {}/{name}", self.namespace), api.get(name)).await
+        self.timed("get", &format!("{resource} {}/{name}", self.namespace), api.get(name)).await
     }
 
     /// The objects that a selector takes; those beyond the limit are a gap. An empty selector takes none.
@@ -77,7 +105,7 @@ impl Reader<'_> {
         };
         let api: Api<K> = self.api();
         let parameters = ListParams::default().labels_from(&selector).limit(self.limits.objects);
-        let list = self.timed(&what, api.list(&parameters)).await?;
+        let list = self.timed("list", &what, api.list(&parameters)).await?;
         let more = list.metadata.continue_.is_some_and(|token| !token.is_empty());
         Ok((list.items, more.then(|| cut(&what, self.limits.objects))))
     }
@@ -89,7 +117,7 @@ impl Reader<'_> {
     {
         let what = format!("{resource} of {}", self.namespace);
         let api: Api<K> = self.api();
-        let list = self.timed(&what, api.list(&ListParams::default().limit(self.limits.objects))).await?;
+        let list = self.timed("list", &what, api.list(&ListParams::default().limit(self.limits.objects))).await?;
         let more = list.metadata.continue_.is_some_and(|token| !token.is_empty());
         Ok((list.items, more.then(|| cut(&what, self.limits.objects))))
     }
@@ -97,13 +125,13 @@ impl Reader<'_> {
     /// A node.
     pub async fn node(&self, name: &str) -> Result<Node, Gap> {
         let api: Api<Node> = Api::all(self.client.clone());
-        self.timed(&format!("nodes {name}"), api.get(name)).await
+        self.timed("get", &format!("nodes {name}"), api.get(name)).await
     }
 
     /// Some nodes: a node is large, and one that would take pods is enough.
     pub async fn nodes(&self) -> Result<Vec<Node>, Gap> {
         let api: Api<Node> = Api::all(self.client.clone());
-        Ok(self.timed("nodes", api.list(&ListParams::default().limit(NODES))).await?.items)
+        Ok(self.timed("list", "nodes", api.list(&ListParams::default().limit(NODES))).await?.items)
     }
 
     /// The Events of the namespace. What they are about cannot be asked for: a field selector takes one
@@ -114,7 +142,7 @@ impl Reader<'_> {
         let mut events = Vec::new();
         let mut parameters = ListParams::default().limit(PAGE.min(self.limits.events));
         loop {
-            let page = match self.timed(&what, api.list(&parameters)).await {
+            let page = match self.timed("list", &what, api.list(&parameters)).await {
                 Ok(page) => page,
                 Err(gap) if events.is_empty() => return Err(gap),
                 Err(gap) => return Ok((events, Some(gap))),
@@ -140,7 +168,7 @@ impl Reader<'_> {
             limit_bytes: Some(self.limits.log_bytes),
             ..LogParams::default()
         };
-        self.timed(&format!("pods/log of {}/{pod}", self.namespace), api.logs(pod, &parameters)).await
+        self.timed("get", &format!("pods/log of {}/{pod}", self.namespace), api.logs(pod, &parameters)).await
     }
 
     fn api<K>(&self) -> Api<K>
@@ -150,15 +178,26 @@ impl Reader<'_> {
         Api::namespaced(self.client.clone(), self.namespace)
     }
 
-    async fn timed<T>(&self, what: &str, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Gap> {
+    /// One call; `what` begins with the resource, so that a refusal can name the permission that is missing.
+    pub async fn timed<T>(
+        &self,
+        verb: &str,
+        what: &str,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Gap> {
         let (why, not_found) = match tokio::time::timeout(self.limits.call_timeout, call).await {
             Ok(Ok(value)) => return Ok(value),
+            Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
+                let resource = what.split(' ').next().unwrap_or_default();
+                (format!("Forbidden (needs {verb} on {resource})"), false)
+            }
             Ok(Err(kube::Error::Api(status))) => {
                 let reason =
                     if status.reason.is_empty() { format!("status {}", status.code) } else { status.reason.clone() };
                 (reason, status.is_not_found())
             }
             Ok(Err(kube::Error::SerdeError(_))) => ("is not what its schema says".to_owned(), false),
+            Ok(Err(kube::Error::Discovery(_))) => ("is not served".to_owned(), false),
             Ok(Err(_)) => ("the API server could not be reached".to_owned(), false),
             Err(_) => (format!("no answer within {} ms", self.limits.call_timeout.as_millis()), false),
         };

@@ -1,7 +1,7 @@
 //! What stands around a target: autoscalers, budgets, quotas, claims and nodes, all read at once.
 //!
 //! Quotas are read only when replicas are missing, claims only of pods that are not ready, and other nodes
-//! only when one of the target's is in trouble.
+//! only when one of the target's is in trouble or a taint keeps pods away. What the target itself is stays in front.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::{Selector, SelectorExt};
-use kubernaut_api::evidence::{Budget, Claim, Evidence, Quota, QuotaAmount};
+use kubernaut_api::evidence::{Budget, Claim, Evidence, Node, PodEvidence, Quota, QuotaAmount};
 use kubernaut_domain::redact::bounded;
 
 use super::read::{Gap, Listed, Reader, take};
@@ -39,11 +39,16 @@ pub async fn surround(
     let scalers: Vec<HorizontalPodAutoscaler> = take(scalers, gaps);
     evidence.autoscalers = autoscaler::autoscalers(&scalers, &workload.object);
     uids.extend(evidence.autoscalers.iter().filter_map(|one| one.object.uid.clone()));
-    evidence.budgets = budgets_of(&take(budgets, gaps), target_pods);
+    let budgets = budgets_of(&take(budgets, gaps), target_pods);
+    evidence.budgets.extend(budgets);
+    evidence.budgets.dedup_by(|one, first| one.name == first.name);
+    evidence.budgets.truncate(4);
     evidence.quotas = take(quotas, gaps).iter().take(4).map(quota).collect();
     let (claims, claim_uids) = claims;
     uids.extend(claim_uids);
-    evidence.claims = take(claims, gaps);
+    let own = evidence.claims.first().map(|claim| claim.name.clone());
+    evidence.claims.extend(take(claims, gaps).into_iter().filter(|claim| Some(&claim.name) != own.as_ref()));
+    evidence.claims.truncate(8);
     evidence.nodes = found
         .into_iter()
         .filter_map(|node| node.map_err(|gap| gaps.push(gap)).ok())
@@ -51,16 +56,35 @@ pub async fn surround(
         .collect();
     evidence.nodes.sort_by_key(|node| !nodes::in_trouble(node));
     other_nodes(reader, evidence, gaps).await;
+    tainted_nodes(reader, evidence, &shown, gaps).await;
     uids
 }
 
-/// How many other nodes could take over, when one is in trouble.
+/// How many other nodes could take over, when one is in trouble or cordoned.
 pub async fn other_nodes(reader: &Reader<'_>, evidence: &mut Evidence, gaps: &mut Vec<Gap>) {
-    if evidence.nodes.iter().any(nodes::in_trouble) {
+    if evidence.nodes.iter().any(|node| nodes::in_trouble(node) || node.unschedulable) {
         match reader.nodes().await {
             Ok(all) => evidence.other_nodes_ready = Some(nodes::others_ready(&all, &evidence.nodes)),
             Err(gap) => gaps.push(gap),
         }
+    }
+}
+
+/// The nodes whose taint keeps pods away, by the word of the scheduler.
+async fn tainted_nodes(reader: &Reader<'_>, evidence: &mut Evidence, shown: &[PodEvidence], gaps: &mut Vec<Gap>) {
+    let keys = nodes::untolerated(shown.iter().filter_map(|pod| pod.unschedulable.as_deref()));
+    if keys.is_empty() {
+        return;
+    }
+    match reader.nodes().await {
+        Ok(all) => {
+            let known = |one: &Node| evidence.nodes.iter().any(|node| node.object.name == one.object.name);
+            let mut barred: Vec<Node> = all.iter().map(nodes::node).filter(|one| !known(one)).collect();
+            barred.retain(|one| one.taints.iter().any(|taint| keys.iter().any(|key| nodes::has_key(taint, key))));
+            evidence.nodes.extend(barred);
+            evidence.nodes.truncate(5);
+        }
+        Err(gap) => gaps.push(gap),
     }
 }
 
@@ -78,7 +102,7 @@ async fn claims(reader: &Reader<'_>, target_pods: &[Pod]) -> (Listed<Claim>, Vec
         match read {
             Ok(object) => {
                 uids.push(uid(&object.metadata));
-                found.extend(claim(&object));
+                found.extend(Some(claim(&object)).filter(|claim| claim.phase != "Bound"));
             }
             Err(gap) if gap.not_found => {
                 found.push(Claim { name: name.to_owned(), phase: "Missing".into(), ..Claim::default() });
@@ -89,20 +113,22 @@ async fn claims(reader: &Reader<'_>, target_pods: &[Pod]) -> (Listed<Claim>, Vec
     (Ok((found, missed)), uids)
 }
 
-/// `None` when it is bound.
-fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
+/// A claim, without who uses it.
+pub fn claim(object: &PersistentVolumeClaim) -> Claim {
     let phase = object.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_else(|| "Pending".into());
     let spec = object.spec.clone().unwrap_or_default();
     let requests = spec.resources.and_then(|resources| resources.requests).unwrap_or_default();
-    (phase != "Bound").then(|| Claim {
+    Claim {
         name: object.metadata.name.clone().unwrap_or_default(),
         phase: bounded(&phase, 16),
         storage_class: spec.storage_class_name.filter(|class| !class.is_empty()),
         requested: requests.get("storage").map(|amount| bounded(&amount.0, 32)),
-    })
+        consumers: None,
+    }
 }
 
-fn quota(object: &ResourceQuota) -> Quota {
+/// A quota with what is used of it.
+pub fn quota(object: &ResourceQuota) -> Quota {
     let status = object.status.clone().unwrap_or_default();
     let (used, hard) = (status.used.unwrap_or_default(), status.hard.unwrap_or_default());
     let amounts = hard.into_iter().take(16).map(|(resource, hard)| QuotaAmount {
@@ -124,7 +150,8 @@ fn budgets_of(all: &[PodDisruptionBudget], target_pods: &[Pod]) -> Vec<Budget> {
     all.iter().filter(over).take(4).map(budget).collect()
 }
 
-fn budget(object: &PodDisruptionBudget) -> Budget {
+/// A budget as its controller sees it.
+pub fn budget(object: &PodDisruptionBudget) -> Budget {
     let spec = object.spec.clone().unwrap_or_default();
     let status = object.status.clone().unwrap_or_default();
     let shown = |value: &IntOrString| match value {
@@ -166,13 +193,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_claim_is_not_told_and_a_waiting_one_is() {
+    fn a_claim_tells_its_phase_class_and_size() {
         let parse = |yaml: &str| serde_yaml_ng::from_str::<PersistentVolumeClaim>(yaml).unwrap();
-        assert_eq!(claim(&parse("{metadata: {name: a}, status: {phase: Bound}}")), None);
+        assert_eq!(claim(&parse("{metadata: {name: a}, status: {phase: Bound}}")).phase, "Bound");
         let waiting = parse(
             "{metadata: {name: a}, spec: {storageClassName: fast, resources: {requests: {storage: 1Gi}}}, status: {phase: Pending}}",
         );
-        let told = claim(&waiting).unwrap();
+        let told = claim(&waiting);
         assert_eq!(
             (told.phase.as_str(), told.storage_class.as_deref(), told.requested.as_deref()),
             ("Pending", Some("fast"), Some("1Gi"))

@@ -1,5 +1,7 @@
 //! The whole of `collect` against a server that answers with what a real one wrote.
 
+mod kinds;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -27,6 +29,9 @@ const NONE: &str = "{apiVersion: v1, kind: List, metadata: {}, items: []}";
 const QUOTAS: &str = "{apiVersion: v1, kind: List, metadata: {}, items: [{metadata: {name: compute}, status: {hard: {pods: '2'}, used: {pods: '2'}}}]}";
 const DATABASE: &str = "{apiVersion: v1, kind: List, metadata: {}, items: [{metadata: {name: database, namespace: data}, spec: {replicas: 1, serviceName: db, \
     selector: {matchLabels: {app: db}}, template: {metadata: {labels: {app: db}}}}, status: {replicas: 1}}]}";
+const DATABASE_ITSELF: &str = "{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: database, namespace: data, uid: s1}, spec: {replicas: 1, serviceName: db, \
+    selector: {matchLabels: {app: db}}, template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: 'db:1'}]}}}, status: {replicas: 1}}";
+const DATA: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: data, labels: {kubernaut.io/managed: 'true'}}}";
 const DB: &str =
     "{apiVersion: v1, kind: Service, metadata: {name: db, namespace: data, uid: db-1}, spec: {selector: {app: db}}}";
 const DEAD_NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: n1, uid: node-1}, status: {conditions: [{type: Ready, status: Unknown}]}}";
@@ -135,7 +140,7 @@ async fn a_target_that_is_gone_is_told_from_one_that_may_not_be_read() {
     assert_eq!(gone.degraded, ["deployments collect-probe/web: NotFound"]);
     let forbidden = run(but(DEPLOYMENT, Answer::Refuse(403, "Forbidden")), &target()).await;
     assert!(forbidden.target_found && forbidden.evidence.workload.is_none());
-    assert_eq!(forbidden.degraded, ["deployments collect-probe/web: Forbidden"]);
+    assert_eq!(forbidden.degraded, ["deployments collect-probe/web: Forbidden (needs get on deployments)"]);
 }
 
 #[tokio::test]
@@ -149,11 +154,14 @@ async fn a_target_that_was_made_anew_is_another_one() {
 #[tokio::test]
 async fn what_may_not_be_read_is_named_and_the_rest_is_there() {
     let collected = run(but(LOG, Answer::Refuse(403, "Forbidden")), &target()).await;
-    assert_eq!(collected.degraded, ["pods/log of collect-probe/web-5b7667fbd-ffxvw: Forbidden"]);
+    assert_eq!(
+        collected.degraded,
+        ["pods/log of collect-probe/web-5b7667fbd-ffxvw: Forbidden (needs get on pods/log)"]
+    );
     assert!(collected.target_found && collected.evidence.logs.is_empty() && collected.evidence.pods.len() == 2);
 
     let collected = run(but("/replicasets", Answer::Refuse(403, "Forbidden")), &target()).await;
-    assert_eq!(collected.degraded, ["replicasets of collect-probe: Forbidden"]);
+    assert_eq!(collected.degraded, ["replicasets of collect-probe: Forbidden (needs list on replicasets)"]);
     assert_eq!((collected.evidence.revisions.len(), collected.evidence.pods.len()), (0, 2));
 }
 
@@ -180,14 +188,22 @@ async fn nodes_in_trouble_are_told_with_how_many_others_there_are() {
 async fn a_service_that_the_log_names_is_looked_up_where_it_lives() {
     let mut answers = but(LOG, Answer::Text("cannot connect to db.data.svc:5432: connection refused\n"));
     answers.insert(0, ("/namespaces/data/pods", Answer::Yaml(NONE)));
+    answers.insert(0, ("/namespaces/data/daemonsets", Answer::Yaml(NONE)));
+    answers.insert(0, ("/namespaces/data/controllerrevisions", Answer::Yaml(NONE)));
+    answers.insert(0, ("/namespaces/data/events", Answer::Yaml(NONE)));
+    answers.push(("/namespaces/data", Answer::Yaml(DATA)));
     answers.insert(0, ("/namespaces/data/deployments", Answer::Yaml(NONE)));
     answers.insert(0, ("/namespaces/data/statefulsets", Answer::Yaml(DATABASE)));
+    answers.insert(0, ("/namespaces/data/statefulsets/database", Answer::Yaml(DATABASE_ITSELF)));
     let collected = run(answers, &target()).await;
     assert!(collected.degraded.is_empty(), "{:?}", collected.degraded);
     let [db] = &collected.evidence.dependencies[..] else { panic!("{:?}", collected.evidence.dependencies) };
     assert_eq!((db.host.as_str(), db.exists, db.selects, db.ready_endpoints), ("db.data.svc", true, true, 0));
     assert_eq!(db.workload.as_ref().map(|one| one.name.as_str()), Some("database"));
     assert_eq!((db.replicas, db.ready_replicas), (Some(1), Some(0)));
+    let [upstream] = &collected.evidence.upstream[..] else { panic!("{:?}", collected.evidence.upstream) };
+    assert_eq!((upstream.workload.object.name.as_str(), upstream.workload.unmanaged), ("database", false));
+    assert_eq!(upstream.workload.containers[0].image, "db:1");
 }
 
 #[tokio::test]

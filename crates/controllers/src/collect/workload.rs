@@ -1,10 +1,12 @@
 //! Workloads as evidence: what is wanted, what is there, and the containers of the template.
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kubernaut_api::evidence::{ContainerSpec, ObservedCondition, Workload};
+use kubernaut_api::labels;
 use kubernaut_api::meta::TargetRef;
+use kubernaut_domain::catalogue::CHANGED_FROM;
 use kubernaut_domain::redact::{bounded, redact};
 
 /// On a Deployment and its ReplicaSets: the number of the revision.
@@ -31,7 +33,7 @@ pub fn workload_facts(deployment: &Deployment) -> Workload {
             .map(|c| condition(&c.type_, &c.status, c.reason, c.message))
             .take(16)
             .collect(),
-        ..template_facts(spec.and_then(|spec| spec.template.spec.as_ref()))
+        ..template_facts(&deployment.metadata, spec.and_then(|spec| spec.template.spec.as_ref()))
     }
 }
 
@@ -57,7 +59,7 @@ pub fn stateful_set_facts(object: &StatefulSet) -> Workload {
             .map(|c| condition(&c.type_, &c.status, c.reason, c.message))
             .take(16)
             .collect(),
-        ..template_facts(spec.and_then(|spec| spec.template.spec.as_ref()))
+        ..template_facts(&object.metadata, spec.and_then(|spec| spec.template.spec.as_ref()))
     }
 }
 
@@ -82,7 +84,51 @@ pub fn daemon_set_facts(object: &DaemonSet) -> Workload {
         available_replicas: status.number_available.unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
         observed_generation: status.observed_generation.unwrap_or_default(),
-        ..template_facts(template)
+        ..template_facts(&object.metadata, template)
+    }
+}
+
+/// A ReplicaSet that no Deployment owns.
+pub fn replica_set_facts(object: &ReplicaSet) -> Workload {
+    let (spec, status) = (object.spec.as_ref(), object.status.clone().unwrap_or_default());
+    let template = spec.and_then(|spec| spec.template.as_ref()).and_then(|template| template.spec.as_ref());
+    let conditions = status.conditions.unwrap_or_default();
+    Workload {
+        object: reference("apps/v1", "ReplicaSet", &object.metadata),
+        replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1),
+        total_replicas: status.replicas,
+        updated_replicas: status.fully_labeled_replicas.unwrap_or_default(),
+        ready_replicas: status.ready_replicas.unwrap_or_default(),
+        available_replicas: status.available_replicas.unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        observed_generation: status.observed_generation.unwrap_or_default(),
+        conditions: (conditions.into_iter())
+            .map(|c| condition(&c.type_, &c.status, c.reason, c.message))
+            .take(16)
+            .collect(),
+        ..template_facts(&object.metadata, template)
+    }
+}
+
+/// A ReplicationController.
+pub fn replication_controller_facts(object: &ReplicationController) -> Workload {
+    let (spec, status) = (object.spec.as_ref(), object.status.clone().unwrap_or_default());
+    let template = spec.and_then(|spec| spec.template.as_ref()).and_then(|template| template.spec.as_ref());
+    let conditions = status.conditions.unwrap_or_default();
+    Workload {
+        object: reference("v1", "ReplicationController", &object.metadata),
+        replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1),
+        total_replicas: status.replicas,
+        updated_replicas: status.fully_labeled_replicas.unwrap_or_default(),
+        ready_replicas: status.ready_replicas.unwrap_or_default(),
+        available_replicas: status.available_replicas.unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        observed_generation: status.observed_generation.unwrap_or_default(),
+        conditions: (conditions.into_iter())
+            .map(|c| condition(&c.type_, &c.status, c.reason, c.message))
+            .take(16)
+            .collect(),
+        ..template_facts(&object.metadata, template)
     }
 }
 
@@ -96,7 +142,7 @@ pub fn pod_facts(pod: &Pod) -> Workload {
         updated_replicas: 1,
         ready_replicas: ready,
         available_replicas: ready,
-        ..template_facts(pod.spec.as_ref())
+        ..template_facts(&pod.metadata, pod.spec.as_ref())
     }
 }
 
@@ -105,12 +151,15 @@ pub fn revision(metadata: &ObjectMeta) -> Option<i64> {
     metadata.annotations.as_ref()?.get(REVISION)?.parse().ok()
 }
 
-/// What the template says.
-fn template_facts(spec: Option<&PodSpec>) -> Workload {
+/// What the template says, and what Kubernaut wrote on the workload.
+pub fn template_facts(metadata: &ObjectMeta, spec: Option<&PodSpec>) -> Workload {
+    let mark = |name: &str| metadata.annotations.as_ref().and_then(|annotations| annotations.get(name));
     Workload {
         containers: spec.map(containers).unwrap_or_default(),
         references: spec.map(super::references::references).unwrap_or_default(),
         service_account: spec.and_then(|spec| spec.service_account_name.clone()),
+        changed_by: mark(labels::CHANGED_BY).map(|name| bounded(name, 253)),
+        changed_from: mark(CHANGED_FROM).map(|record| bounded(&redact(record), 512)),
         ..Workload::default()
     }
 }
