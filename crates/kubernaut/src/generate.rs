@@ -1,5 +1,7 @@
 //! What is generated from the code, so that it cannot drift from it: CRDs, RBAC of actions, reference.
 
+mod resources;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -40,6 +42,7 @@ pub fn reference(output: &Output) -> anyhow::Result<()> {
     let folder = output.output.as_deref();
     write(folder, "configuration.md", &kubernaut_platform::config::reference())?;
     write(folder, "events.md", &events())?;
+    write(folder, "resources.md", &resources::reference())?;
     write(folder, "kubernetes-events.md", &kubernetes_events())?;
     write(folder, "actions.md", &actions())?;
     write(folder, "diagnosis.md", &kubernaut_analysis::builtin::reference())?;
