@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kube::{Client, Config};
 use kubernaut_api::execution::{ActionResult, Effect};
+use kubernaut_api::k8s_openapi::jiff::Timestamp;
 use kubernaut_domain::catalogue::ActInput;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -51,6 +52,10 @@ pub fn exit_code(effect: Effect) -> i32 {
 async fn prepare(input: &str) -> Result<(Client, ActInput), Failure> {
     let input: ActInput =
         serde_json::from_str(input).map_err(|error| Failure::refused("Invalid", format!("input: {error}")))?;
+    if input.start_before.as_ref().is_some_and(|time| time.0 <= Timestamp::now()) {
+        // Its Job was given up: whoever did so takes it that nothing happens any more.
+        return Err(Failure::refused("StartedTooLate", "the time for its start was over: nothing was begun"));
+    }
     let unreachable = |error: &dyn std::fmt::Display| Failure::refused("ApiUnreachable", error.to_string());
     let mut config = Config::infer().await.map_err(|error| unreachable(&error))?;
     // The client's own retry repeats writes whose answer was lost: here each is looked at first.
@@ -109,6 +114,16 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let result: ActionResult = serde_json::from_str(&written).unwrap();
         assert_eq!((result.effect, result.error.as_deref()), (Effect::None, Some("Invalid")));
+    }
+
+    #[tokio::test]
+    async fn what_begins_too_late_does_not_begin() {
+        let input = serde_json::json!({
+            "execution": "ke-1", "action": "cordon_node", "planHash": "0", "startBefore": "2020-01-01T00:00:00.000000Z",
+            "target": {"apiVersion": "v1", "kind": "Node", "name": "n"},
+        });
+        let result: ActionResult = prepare(&input.to_string()).await.err().unwrap().into();
+        assert_eq!((result.effect, result.error.as_deref()), (Effect::None, Some("StartedTooLate")));
     }
 
     #[test]

@@ -98,11 +98,23 @@ pub struct Call<'a> {
     pub input: &'a ActInput,
     client: Client,
     stop: &'a Stop,
+    looking: bool,
 }
 
 impl<'a> Call<'a> {
     pub fn new(client: Client, input: &'a ActInput, stop: &'a Stop) -> Self {
-        Self { input, client, stop }
+        Self { input, client, stop, looking: false }
+    }
+
+    /// A run that only looks whether all is as the action wants it: marks of earlier runs count for nothing, and no
+    /// change is sent, not even as a rehearsal.
+    pub fn looking(client: Client, input: &'a ActInput, stop: &'a Stop) -> Self {
+        Self { input, client, stop, looking: true }
+    }
+
+    /// True when this run only looks.
+    pub fn only_looks(&self) -> bool {
+        self.looking
     }
 
     /// The same run, as seen from another object: to change it by the same rules as the target.
@@ -110,7 +122,7 @@ impl<'a> Call<'a> {
     where
         'a: 'b,
     {
-        Call { input, client: self.client.clone(), stop: self.stop }
+        Call { input, client: self.client.clone(), stop: self.stop, looking: self.looking }
     }
 
     /// True when no mutation will be begun any more.
@@ -159,8 +171,8 @@ impl<'a> Call<'a> {
         pages(&api, ListParams::default().fields(&format!("spec.nodeName={node}")), |_| true).await
     }
 
-    /// Sends one JSON patch to the target.
-    pub async fn patch(&self, operations: Vec<Value>) -> Result<(), Failure> {
+    /// Sends one JSON patch to the target, and returns it as it is then.
+    pub async fn patch(&self, operations: Vec<Value>) -> Result<DynamicObject, Failure> {
         let operations = serde_json::from_value(Value::Array(operations))
             .map_err(|error| Failure::refused("Invalid", format!("no JSON patch: {error}")))?;
         let parameters = PatchParams {
@@ -181,7 +193,7 @@ impl<'a> Call<'a> {
             preconditions: Some(Preconditions { uid: Some(uid.into()), resource_version: None }),
             ..DeleteParams::default()
         };
-        self.mutate(self.api(kind).delete(name, &parameters)).await
+        self.mutate(self.api(kind).delete(name, &parameters)).await.map(|_| ())
     }
 
     /// Asks the API server to evict one pod if it still has that uid and its disruption budgets allow it.
@@ -197,7 +209,7 @@ impl<'a> Call<'a> {
             "deleteOptions": {"preconditions": {"uid": uid}},
         });
         let parameters = PostParams { dry_run: self.input.dry_run, ..PostParams::default() };
-        self.mutate(api.create_subresource::<_, Status>("eviction", name, &parameters, &eviction)).await
+        self.mutate(api.create_subresource::<_, Status>("eviction", name, &parameters, &eviction)).await.map(|_| ())
     }
 
     /// Awaits a change of something outside the API server, which cannot rehearse: never called by a dry run.
@@ -223,10 +235,13 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    async fn mutate<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<(), Failure> {
+    async fn mutate<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
+        if self.looking {
+            return Err(Failure::refused("Invalid", "a look must not change anything"));
+        }
         self.begin()?;
         let (error, message, certain) = match tokio::time::timeout(CALL_TIMEOUT, call).await {
-            Ok(Ok(_)) => return Ok(()),
+            Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => classify(&error),
             Err(_) => timed_out(),
         };

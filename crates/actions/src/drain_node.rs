@@ -67,6 +67,17 @@ pub async fn run(call: &Call<'_>, wanted: DrainNode) -> Result<ActionResult, Fai
     })
 }
 
+/// What a drained node should not have, in words; empty when it is as wanted.
+pub async fn left(call: &Call<'_>) -> Result<String, Failure> {
+    let target = &call.input.target;
+    if !cordon_node::is_unschedulable(&call.target().await?) {
+        return Ok(format!("{target} is schedulable"));
+    }
+    let pods = call.pods_on(&target.name).await?;
+    let left: Vec<String> = pods.iter().filter(|pod| !stays(pod)).map(name).collect();
+    Ok(if left.is_empty() { String::new() } else { format!("still on {target}: {}", some(&left)) })
+}
+
 /// Evicts what is there now, and says what is still left and why. Behind the deadline it only looks.
 async fn round(call: &Call<'_>, wanted: DrainNode, deadline: Instant, evicted: &mut u32) -> Vec<String> {
     let pods = match call.pods_on(&call.input.target.name).await {
@@ -139,7 +150,7 @@ fn is_ready(node: &DynamicObject) -> bool {
 
 /// True for pods that a drain leaves alone: of DaemonSets and static ones, which would come back to this very node;
 /// finished ones, which hold nothing; and runners of Kubernaut (perhaps this one), which end by themselves.
-fn stays(pod: &DynamicObject) -> bool {
+pub fn stays(pod: &DynamicObject) -> bool {
     let finished = matches!(pod.data.pointer("/status/phase").and_then(Value::as_str), Some("Succeeded" | "Failed"));
     let tied = owner(pod).is_some_and(|owner| matches!(owner.kind.as_str(), "DaemonSet" | "Node"));
     finished || tied || pod.labels().contains_key(EXECUTION)

@@ -29,11 +29,16 @@ pub fn explain(action: &str) -> Option<String> {
     ] {
         let _ = writeln!(text, "{:<11}{value}", format!("{title}:"));
     }
-    let _ = write!(text, "\nParameters:\n{}\nPermissions:\n{}", parameters(spec), permissions(spec));
+    let schema = serde_json::to_string_pretty(&spec.schema()).unwrap_or_default();
+    let (parameters, permissions) = (parameters(spec), permissions(spec));
+    let _ = write!(text, "\nParameters:\n{parameters}\nPermissions:\n{permissions}\nSchema of the parameters:\n{schema}\n");
     Some(text)
 }
 
 fn parameters(spec: &ActionSpec) -> String {
+    if spec.parameters.is_empty() {
+        return "  none\n".into();
+    }
     let rows: Vec<Vec<String>> = spec
         .parameters
         .iter()
@@ -46,6 +51,9 @@ fn parameters(spec: &ActionSpec) -> String {
 }
 
 fn permissions(spec: &ActionSpec) -> String {
+    if spec.rules.is_empty() {
+        return "  those of the ServiceAccount that the registration of the script names\n".into();
+    }
     let rows: Vec<Vec<String>> = spec
         .rules
         .iter()
@@ -86,7 +94,7 @@ mod tests {
     #[test]
     fn an_explanation_tells_parameters_risk_inverse_and_permissions() {
         let text = explain("update_resources").unwrap();
-        for part in ["memoryLimit", "Medium", "Undone by:", "deployments,statefulsets,daemonsets", "get,patch"] {
+        for part in ["memoryLimit", "Medium", "Undone by:", "deployments,statefulsets,daemonsets", "get,patch", "\"additionalProperties\": false"] {
             assert!(text.contains(part), "{part} in:\n{text}");
         }
         assert_eq!(explain("rm_rf"), None);

@@ -26,6 +26,7 @@ mod uncordon_node;
 mod update_config;
 mod update_hpa;
 mod update_resources;
+mod witness;
 mod workload;
 
 use kube::api::DynamicObject;
@@ -33,12 +34,16 @@ use kube::{Client, ResourceExt};
 use kubernaut_api::execution::{ActionResult, Effect};
 use kubernaut_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kubernaut_domain::catalogue::{self, ActInput, Problem, Values};
+use kubernaut_domain::execution::is_passing;
 use serde::de::DeserializeOwned;
 
 pub use act::{EXIT_DONE, EXIT_REFUSED, EXIT_UNKNOWN, act, exit_code};
+pub use drain_node::stays as stays_on_drained_node;
 pub use help::{explain, list};
 pub use rbac::rbac;
 pub use report::{MAX_REPORT, report};
+pub use update_config::reads as reads_config;
+pub use witness::{Check, check, trace};
 
 use call::{Call, Failure, Stop};
 
@@ -54,9 +59,7 @@ pub async fn run(client: Client, input: &ActInput) -> ActionResult {
 /// True when nothing was changed for a cause that may pass by itself, such as a busy API server: worth another
 /// try, where any other refusal would only be repeated.
 pub fn is_transient(result: &ActionResult) -> bool {
-    const PASSING: &[&str] =
-        &["ApiError", "ApiUnreachable", "Conflict", "RolloutNotObserved", "Terminated", "Timeout", "TooManyRequests"];
-    result.effect == Effect::None && result.error.as_deref().is_some_and(|error| PASSING.contains(&error))
+    result.effect == Effect::None && result.error.as_deref().is_some_and(is_passing)
 }
 
 /// As [`run`], and begins no mutation once `stop` was requested.
@@ -64,28 +67,33 @@ async fn run_until(client: Client, input: &ActInput, stop: &Stop) -> ActionResul
     if let Err(problems) = catalogue::check_parts(&input.action, &input.target, &input.parameters) {
         return invalid(&problems);
     }
-    let call = Call::new(client, input, stop);
-    let outcome = match input.action.as_str() {
-        "clear_cache" => with(input, |parameters| clear_cache::run(&call, parameters)).await,
-        "cordon_node" => with(input, |parameters| cordon_node::run(&call, parameters)).await,
-        "delete_pod" => with(input, |parameters| delete_pod::run(&call, parameters)).await,
-        "drain_node" => with(input, |parameters| drain_node::run(&call, parameters)).await,
-        "remove_taint" => with(input, |parameters| remove_taint::run(&call, parameters)).await,
-        "restart_pod" => with(input, |parameters| restart_pod::run(&call, parameters)).await,
-        "restart_service" => with(input, |parameters| restart_service::run(&call, parameters)).await,
-        "rollback_deployment" => with(input, |parameters| rollback_deployment::run(&call, parameters)).await,
-        "scale_deployment" => with(input, |parameters| scale_deployment::run(&call, parameters)).await,
-        "uncordon_node" => with(input, |parameters| uncordon_node::run(&call, parameters)).await,
-        "update_config" => with(input, |parameters| update_config::run(&call, parameters)).await,
-        "update_hpa" => with(input, |parameters| update_hpa::run(&call, parameters)).await,
-        "update_resources" => with(input, |parameters| update_resources::run(&call, parameters)).await,
-        other => Err(Failure::refused("NotImplemented", format!("this runner has no effect for {other}"))),
-    };
+    let outcome = dispatch(&Call::new(client, input, stop)).await;
     let mut result = outcome.unwrap_or_else(ActionResult::from);
     if input.dry_run {
         result.message.insert_str(0, "dry run: ");
     }
     result
+}
+
+/// The one place that knows which action has which effect. Scripts have none here: their Job runs them itself.
+async fn dispatch(call: &Call<'_>) -> Result<ActionResult, Failure> {
+    let input = call.input;
+    match input.action.as_str() {
+        "clear_cache" => with(input, |parameters| clear_cache::run(call, parameters)).await,
+        "cordon_node" => with(input, |parameters| cordon_node::run(call, parameters)).await,
+        "delete_pod" => with(input, |parameters| delete_pod::run(call, parameters)).await,
+        "drain_node" => with(input, |parameters| drain_node::run(call, parameters)).await,
+        "remove_taint" => with(input, |parameters| remove_taint::run(call, parameters)).await,
+        "restart_pod" => with(input, |parameters| restart_pod::run(call, parameters)).await,
+        "restart_service" => with(input, |parameters| restart_service::run(call, parameters)).await,
+        "rollback_deployment" => with(input, |parameters| rollback_deployment::run(call, parameters)).await,
+        "scale_deployment" => with(input, |parameters| scale_deployment::run(call, parameters)).await,
+        "uncordon_node" => with(input, |parameters| uncordon_node::run(call, parameters)).await,
+        "update_config" => with(input, |parameters| update_config::run(call, parameters)).await,
+        "update_hpa" => with(input, |parameters| update_hpa::run(call, parameters)).await,
+        "update_resources" => with(input, |parameters| update_resources::run(call, parameters)).await,
+        other => Err(Failure::refused("NotImplemented", format!("this runner has no effect for {other}"))),
+    }
 }
 
 /// Hands an action its parameters in its own type.

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Call, Failure};
 use crate::workload::{Decision, change, escape};
-use crate::{incomplete, restart};
+use crate::{changed, incomplete, restart};
 
 pub async fn run(call: &Call<'_>, wanted: UpdateConfig) -> Result<ActionResult, Failure> {
     let target = &call.input.target;
@@ -26,10 +26,17 @@ pub async fn run(call: &Call<'_>, wanted: UpdateConfig) -> Result<ActionResult, 
     let consumers = consumers(call, &keys).await?;
     let wanted = &wanted;
     let mut written = change(call, |live| async move { decide(target, &live, wanted) }).await?;
-    if written.effect != Effect::Changed {
+    if call.only_looks() && written.effect == Effect::Changed {
+        return Ok(written);
+    }
+    if written.effect != Effect::Changed && !call.only_looks() {
         return Ok(written);
     }
     let (restarted, failure) = restart::all(call, &consumers).await;
+    if call.only_looks() && !restarted.is_empty() {
+        let message = format!("{} were not restarted for it", restarted.join(", "));
+        return Ok(changed(message, written.before));
+    }
     if !restarted.is_empty() {
         written.message.push_str(" and restarted ");
         written.message.push_str(&restarted.join(", "));
@@ -95,7 +102,7 @@ async fn consumers(call: &Call<'_>, keys: &BTreeSet<&str>) -> Result<Vec<TargetR
 }
 
 /// Whether a pod with this spec gets one of the keys, as a file or in its environment.
-fn reads(spec: &Value, name: &str, keys: &BTreeSet<&str>) -> bool {
+pub fn reads(spec: &Value, name: &str, keys: &BTreeSet<&str>) -> bool {
     let all = |value: &Value, field: &str| value[field].as_array().cloned().unwrap_or_default();
     let is_read = |key: &Value| key.as_str().is_some_and(|key| keys.contains(key));
     // Without a list of items, every key becomes a file.

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use kubernaut_api::execution::ActionResult;
+use kubernaut_api::execution::{ActionResult, TargetMark};
 use kubernaut_api::labels::CHANGED_BY;
 use kubernaut_domain::catalogue::{CHANGED_FROM, Values};
+use kubernaut_domain::drift;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -49,16 +50,20 @@ where
 {
     for attempt in 1..=ATTEMPTS {
         let live = call.target().await?;
-        if let Some(result) = changed_earlier(call, &live) {
+        if let Some(result) = changed_earlier(call, &live).filter(|_| !call.only_looks()) {
             return Ok(result);
         }
-        let marks = Marks::of(&live);
+        let (marks, found) = (Marks::of(&live), mark(&live));
         let (operations, before, message) = match decide(live).await? {
-            Decision::Keep(message) => return Ok(unchanged(message)),
+            Decision::Keep(message) => return Ok(ActionResult { target: Some(found), ..unchanged(message) }),
             Decision::Change { operations, before, message } => (operations, before, message),
         };
+        if call.only_looks() {
+            return Ok(ActionResult { target: Some(found), ..changed(message, before) });
+        }
         match call.patch(marks.patch(&call.input.execution, &before, operations)).await {
-            Ok(()) => return Ok(changed(message, before)),
+            Ok(_) if call.input.dry_run => return Ok(ActionResult { target: Some(found), ..changed(message, before) }),
+            Ok(left) => return Ok(ActionResult { target: Some(mark(&left)), ..changed(message, before) }),
             Err(conflict) if conflict.is_conflict() => sleep(Duration::from_millis(100) * attempt).await,
             Err(unknown @ Failure::Unknown { .. }) => return read_back(call, unknown, message, before).await,
             Err(refused) => return Err(refused),
@@ -97,13 +102,14 @@ impl Marks {
 }
 
 /// The result of an earlier run of the same execution, as the target bears witness.
-fn changed_earlier(call: &Call<'_>, live: &DynamicObject) -> Option<ActionResult> {
+pub fn changed_earlier(call: &Call<'_>, live: &DynamicObject) -> Option<ActionResult> {
     let annotations = live.annotations();
     if annotations.get(CHANGED_BY)? != &call.input.execution {
         return None;
     }
     let before = annotations.get(CHANGED_FROM).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-    Some(changed(format!("an earlier run of this execution changed {}", call.input.target), before))
+    let message = format!("an earlier run of this execution changed {}", call.input.target);
+    Some(ActionResult { target: Some(mark(live)), ..changed(message, before) })
 }
 
 /// Looks whether an unanswered write was done after all. Not seeing it proves nothing: it may come late.
@@ -116,12 +122,18 @@ async fn read_back(
     for pause in READ_BACK {
         sleep(pause).await;
         if let Ok(live) = call.target().await
-            && changed_earlier(call, &live).is_some()
+            && let Some(earlier) = changed_earlier(call, &live)
         {
-            return Ok(changed(format!("{message} (the answer was lost: {unknown}; the target shows it)"), before));
+            let message = format!("{message} (the answer was lost: {unknown}; the target shows it)");
+            return Ok(ActionResult { message, before, ..earlier });
         }
     }
     Err(unknown)
+}
+
+/// What is kept of the target, to tell later whether somebody has changed it since.
+pub fn mark(object: &DynamicObject) -> TargetMark {
+    serde_json::to_value(object).map(|json| drift::mark(&json)).unwrap_or_default()
 }
 
 /// A key as a segment of a JSON pointer (RFC 6901).

@@ -76,8 +76,11 @@ event_reasons! {
     "action" {
         RehearsalRefused: "The rehearsal with dryRun=All was refused; nothing was changed.",
         ActionHeld: "Its Job may not be made yet; the note says why and when that is looked at again.",
+        BlastRadiusExceeded: "The action would reach further than execution.blastRadius allows; nothing was changed.",
         JobNotStarted: "The Job never ran; nothing was changed.",
+        JobDied: "The Job ended without a result, and the target is as it was; nothing was changed.",
         OutcomeUnknown: "Whether the target was changed is not known: a person has to look at it.",
+        TargetDrifted: "Somebody else changed the target after the action: it is not undone over their change.",
         NotHealthy: "The target did not become healthy after the action, which is being undone where it can be.",
         ActionUndone: "The action did not help and was undone.",
         UndoFailed: "The action did not help and could not be undone.",

@@ -32,6 +32,14 @@ pub enum Error {
         /// Kind and name.
         object: String,
     },
+    /// What a target is like could not be read under its action's account.
+    #[error("{what}: {message}")]
+    Unread {
+        /// What was looked at.
+        what: String,
+        /// Why it could not be read.
+        message: String,
+    },
     /// A provider could not answer.
     #[error("provider {provider}: {message}")]
     Provider {
@@ -58,6 +66,7 @@ impl Error {
             Self::Timeout { .. } => "Timeout",
             Self::Conflict { .. } => "Conflict",
             Self::Leftover { .. } => "Leftover",
+            Self::Unread { .. } => "Unread",
             Self::Provider { .. } => "Provider",
             Self::Malformed { .. } => "Malformed",
         }

@@ -3,6 +3,9 @@
 mod apply;
 mod observe;
 pub mod orphans;
+mod proof;
+mod reach;
+mod runner;
 
 use std::sync::Arc;
 

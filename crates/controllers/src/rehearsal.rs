@@ -11,9 +11,12 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::config::AuthInfo;
 use kube::{Api, Client, Config};
+use kubernaut_actions::Check;
 use kubernaut_api::execution::{ActionResult, Effect};
 use kubernaut_api::{KubernetesExecution, names};
 use kubernaut_domain::catalogue::ActInput;
+use kubernaut_domain::execution::Trace;
+use kubernaut_domain::script::RUN_SCRIPT;
 
 use crate::{Ctx, Error, calls};
 
@@ -48,6 +51,32 @@ pub(crate) async fn rehearse(ctx: &Ctx, execution: &KubernetesExecution) -> Resu
         return Err(Error::Timeout { call: format!("rehearse {}", input.action), seconds: ctx.call_timeout.as_secs() });
     }
     Ok(result)
+}
+
+/// Whether the target is as the action left it, seen with the action's own rights.
+pub(crate) async fn check(ctx: &Ctx, execution: &KubernetesExecution) -> Result<Check, Error> {
+    let input = ActInput::of(execution);
+    if input.action == RUN_SCRIPT {
+        return Ok(Check::Nothing);
+    }
+    let account = names::service_account(&ctx.settings.job.service_account_prefix, &input.action);
+    let client = client_of(ctx, &account).await?;
+    match kubernaut_actions::check(client, &input).await {
+        Check::Unread(why) => Err(Error::Unread { what: format!("target of {}", input.execution), message: why }),
+        told => Ok(told),
+    }
+}
+
+/// What the target says about a Job that left no result.
+pub(crate) async fn trace(ctx: &Ctx, execution: &KubernetesExecution) -> Result<Trace, Error> {
+    let input = ActInput::of(execution);
+    if input.action == RUN_SCRIPT {
+        return Ok(Trace::Unclear("a script leaves no mark".into()));
+    }
+    let account = names::service_account(&ctx.settings.job.service_account_prefix, &input.action);
+    let client = client_of(ctx, &account).await?;
+    let unread = |message| Error::Unread { what: format!("target of {}", input.execution), message };
+    kubernaut_actions::trace(client, &input).await.map_err(unread)
 }
 
 async fn client_of(ctx: &Ctx, account: &str) -> Result<Client, Error> {

@@ -8,6 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -15,6 +19,8 @@ use kube::{Api, Client, Resource};
 use kubernaut_api::TargetRef;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
+
+use crate::health::SERVICE_NAME;
 
 /// Watches, by the kind and name of who waits.
 pub struct Targets {
@@ -43,7 +49,20 @@ impl Targets {
 
     /// Watches a target until [`Targets::leave`]; a second call for the same waiter does nothing.
     pub(crate) fn await_change<K: Resource<DynamicType = ()>>(&self, waiter: &K, target: &TargetRef) {
-        let Some(touched) = self.touched(target) else { return };
+        self.await_changes(waiter, [target]);
+    }
+
+    /// As [`Targets::await_change`], of several objects.
+    pub(crate) fn await_changes<'a, K: Resource<DynamicType = ()>>(
+        &self,
+        waiter: &K,
+        targets: impl IntoIterator<Item = &'a TargetRef>,
+    ) {
+        let touched: Vec<_> = targets.into_iter().filter_map(|target| self.touched(target)).collect();
+        if touched.is_empty() {
+            return;
+        }
+        let touched = futures::stream::select_all(touched);
         let waiter = key(waiter);
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         watches.entry(waiter.clone()).or_insert_with(|| {
@@ -62,11 +81,25 @@ impl Targets {
 
     /// Tells of each change of a target whose health can be read; `None` for other kinds.
     fn touched(&self, target: &TargetRef) -> Option<BoxStream<'static, ()>> {
-        let (client, namespace) = (self.client.clone(), target.namespace.as_deref()?);
+        let (client, name) = (self.client.clone(), target.name.as_str());
+        let one = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        if target.kind == "Node" {
+            return Some(touched(Api::<PartialObjectMeta<Node>>::all(client), one));
+        }
+        let namespace = target.namespace.as_deref()?;
         match target.kind.as_str() {
-            "Deployment" => Some(touched::<Deployment>(client, namespace, &target.name)),
-            "StatefulSet" => Some(touched::<StatefulSet>(client, namespace, &target.name)),
-            "DaemonSet" => Some(touched::<DaemonSet>(client, namespace, &target.name)),
+            "Deployment" => Some(touched(within::<Deployment>(client, namespace), one)),
+            "StatefulSet" => Some(touched(within::<StatefulSet>(client, namespace), one)),
+            "DaemonSet" => Some(touched(within::<DaemonSet>(client, namespace), one)),
+            "Pod" => Some(touched(within::<Pod>(client, namespace), one)),
+            "Job" => Some(touched(within::<Job>(client, namespace), one)),
+            "CronJob" => Some(touched(within::<CronJob>(client, namespace), one)),
+            "PersistentVolumeClaim" => Some(touched(within::<PersistentVolumeClaim>(client, namespace), one)),
+            "HorizontalPodAutoscaler" => Some(touched(within::<HorizontalPodAutoscaler>(client, namespace), one)),
+            "Service" => {
+                let own = watcher::Config::default().labels(&format!("{SERVICE_NAME}={name}"));
+                Some(touched(within::<EndpointSlice>(client, namespace), own))
+            }
             _ => None,
         }
     }
@@ -109,12 +142,17 @@ impl Targets {
     }
 }
 
-fn touched<K>(client: Client, namespace: &str, name: &str) -> BoxStream<'static, ()>
+fn within<K>(client: Client, namespace: &str) -> Api<PartialObjectMeta<K>>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Send + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
-    let api = Api::<PartialObjectMeta<K>>::namespaced(client, namespace);
-    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    Api::namespaced(client, namespace)
+}
+
+fn touched<K>(api: Api<PartialObjectMeta<K>>, config: watcher::Config) -> BoxStream<'static, ()>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
+{
     watcher(api, config).default_backoff().touched_objects().map(|_| ()).boxed()
 }
 

@@ -16,6 +16,7 @@ mod remove_taint;
 mod restart_pod;
 mod restart_service;
 mod rollback_deployment;
+mod run_script;
 mod scale_deployment;
 mod uncordon_node;
 mod update_config;
@@ -36,10 +37,12 @@ pub use delete_pod::DeletePod;
 pub use drain_node::DrainNode;
 pub use input::{ACT_INPUT_ENV, ActInput};
 pub use parameter::{Parameter, ParameterType};
+pub(crate) use parameter::{is_argument, is_digest};
 pub use quantity::{Quantity, QuantityError};
 pub use remove_taint::RemoveTaint;
 pub use restart_pod::RestartPod;
 pub use rollback_deployment::RollbackDeployment;
+pub use run_script::RunScript;
 pub use scale_deployment::ScaleDeployment;
 pub use update_config::UpdateConfig;
 pub use update_hpa::UpdateHpa;
@@ -165,6 +168,7 @@ pub static ALL: &[&ActionSpec] = &[
     &restart_pod::SPEC,
     &restart_service::SPEC,
     &rollback_deployment::SPEC,
+    &run_script::SPEC,
     &scale_deployment::SPEC,
     &uncordon_node::SPEC,
     &update_config::SPEC,
@@ -212,6 +216,7 @@ pub fn api_version(kind: &str) -> &'static str {
     match kind {
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => "apps/v1",
         "HorizontalPodAutoscaler" => "autoscaling/v2",
+        "Job" | "CronJob" => "batch/v1",
         _ => "v1",
     }
 }

@@ -1,18 +1,28 @@
 //! The decision about a KubernetesExecution: rehearse, run one Job, take its result, check health.
 //!
 //! An effect happens at most once (ARCHITECTURE.md, invariant 5): the Job's name is derived, its uid is
-//! recorded, and a recorded Job that is gone without a result is never made again.
+//! recorded, and a recorded Job that is gone without a result is never made again. A Job whose pod does not start in
+//! time is given up while its pod can still say why; its runner refuses to begin later, so nothing races with that.
 
+mod outcome;
+mod retry;
 mod rollback;
+mod verify;
 
-use kubernaut_api::execution::{ActionResult, Effect, ExecutionPhase, JobRef, KubernetesExecutionStatus};
+use kubernaut_api::execution::{ActionResult, Effect, ExecutionPhase, JobRef, KubernetesExecutionStatus, TargetMark};
 use kubernaut_api::k8s_openapi::api::batch::v1::Job;
 use kubernaut_api::meta::Phase;
 use kubernaut_api::{KubernetesExecution, MicroTime, ResourceExt, names};
 
+pub use outcome::{JOB_DIED, Trace};
+pub use retry::{is_passing, may_retry};
 pub use rollback::ROLLED_BACK;
+pub use verify::needs_health_of_target;
 
+use crate::blast::{self, Reach};
+use crate::catalogue::{RunScript, Values};
 use crate::health::Health;
+use crate::script::{RUN_SCRIPT, Refusal, Script};
 use crate::settings::Settings;
 use crate::stage::{Next, Notice, Why, after, enter, passed};
 use crate::{catalogue, job, notices};
@@ -26,10 +36,20 @@ pub struct Seen {
     pub request_over: bool,
     /// What the rehearsal said; asked for before the Job is made only.
     pub rehearsal: Option<ActionResult>,
+    /// What the action reaches; read together with the rehearsal.
+    pub reach: Option<Reach>,
+    /// The registered script that the next Job would run, or why it may not; `None` for other actions.
+    pub script: Option<Result<Script, Refusal>>,
     /// The Job of the derived name.
     pub job: JobSeen,
-    /// Health of the target; looked at while verifying.
+    /// What the target itself says; looked at where a Job left no result.
+    pub trace: Option<Trace>,
+    /// Health of the target and of what the action reached; looked at while verifying.
     pub health: Option<Health>,
+    /// The target as it is now; looked at while verifying.
+    pub live: Option<TargetMark>,
+    /// When what is not healthy yet may have become so without a change of the target.
+    pub settles_at: Option<MicroTime>,
     /// Settings.
     pub settings: Settings,
     /// The time.
@@ -52,6 +72,15 @@ pub enum JobSeen {
     Foreign,
     /// It has not ended.
     Running(JobRef),
+    /// It has not ended, and no container of it has started.
+    Waiting {
+        /// Which one.
+        job: JobRef,
+        /// Why, in words.
+        why: String,
+        /// The time after which its runner begins nothing any more; absent for one that sets none.
+        start_before: Option<MicroTime>,
+    },
     /// It has ended, or is being deleted.
     Ended {
         /// Which one.
@@ -62,6 +91,8 @@ pub enum JobSeen {
         message: String,
         /// False when no container of it ever ran: it certainly had no effect.
         ran: bool,
+        /// When its container was reported to have ended: from then on its process can do nothing.
+        died_at: Option<MicroTime>,
         /// True while our finalizer holds it.
         held: bool,
     },
@@ -93,6 +124,9 @@ pub enum JobPlan {
     Stop,
 }
 
+/// How long after the time for its start a Job is given up that has not started: until then its node may not have
+/// told.
+const START_GRACE: std::time::Duration = std::time::Duration::from_secs(30);
 /// How long the Job may stay after its own deadline before it is stopped from here.
 const GRACE: std::time::Duration = std::time::Duration::from_mins(1);
 
@@ -103,9 +137,11 @@ pub fn decide(seen: &Seen) -> Plan {
     let recorded = status.transitions.len();
     let plan = proceed(&mut status, seen);
     let ended = status.phase.is_some_and(Phase::is_terminal);
-    // Past its deadline only the Job's leave is waited for, and the watch of Jobs tells of that.
-    let leaves = plan == JobPlan::Release && passed(status.phase_deadline.as_ref(), &seen.now);
-    let next = if ended || leaves { Next::OnChange } else { Next::earliest([status.phase_deadline.as_ref()]) };
+    let (given_up, judged) = (outcome::given_up_at(&status, seen), outcome::judged_at(seen));
+    let times = [status.phase_deadline.as_ref(), given_up.as_ref(), judged.as_ref(), seen.settles_at.as_ref()];
+    // What has passed needs nothing more, or waits for the Job's leave, and the watch of Jobs tells of that.
+    let next =
+        if ended { Next::OnChange } else { Next::earliest(times.map(|time| time.filter(|time| **time > seen.now))) };
     let notices = notices::of_execution(&status.transitions[recorded..]);
     Plan { status, job: plan, notices, next }
 }
@@ -114,10 +150,10 @@ fn proceed(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
     match status.phase {
         None | Some(ExecutionPhase::Pending | ExecutionPhase::Validating) => validate(status, seen),
         Some(ExecutionPhase::Executing) => follow(status, seen),
-        Some(ExecutionPhase::Verifying) => verify(status, seen),
+        Some(ExecutionPhase::Verifying) => verify::verify(status, seen),
         Some(ExecutionPhase::RollingBack) => rollback::follow(status, seen),
         // Reached again only when stopping or letting go of the Job failed the first time.
-        Some(_) if matches!(seen.job, JobSeen::Running(_)) => JobPlan::Stop,
+        Some(_) if matches!(seen.job, JobSeen::Running(_) | JobSeen::Waiting { .. }) => JobPlan::Stop,
         Some(_) => release(seen),
     }
 }
@@ -169,18 +205,61 @@ fn validate(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
         return JobPlan::Leave;
     };
     status.rehearsal = Some(Why::new("Rehearsed", rehearsal.message.clone()).message().to_owned());
+    status.rehearsed_on.clone_from(&rehearsal.target);
     if matches!(rehearsal.effect, Effect::None | Effect::Unknown) {
         let reason = rehearsal.error.clone().unwrap_or_else(|| "RehearsalFailed".into());
         fail(status, seen, Why::new(reason, format!("the rehearsal was refused: {}", rehearsal.message)));
         return JobPlan::Leave;
     }
+    let Some(reach) = &seen.reach else {
+        fail(status, seen, Why::new("BlastRadiusUnknown", "what the action reaches could not be computed"));
+        return JobPlan::Leave;
+    };
+    status.blast_radius = Some(blast::radius(reach));
+    if let Some(problem) = blast::exceeded(reach, &seen.settings.blast) {
+        fail(status, seen, Why::new(blast::EXCEEDED, problem));
+        return JobPlan::Leave;
+    }
+    if spec.dry_run && spec.action == RUN_SCRIPT {
+        enter(status, ExecutionPhase::Completed, now, Why::new("DryRun", rehearsal.message.clone()));
+        return JobPlan::Leave;
+    }
     enter(status, ExecutionPhase::Executing, now, Why::new("RehearsalPassed", rehearsal.message.clone()));
-    status.phase_deadline = Some(after(&after(now, spec.timeout.into()), GRACE));
-    create(seen)
+    let start = job::start_wait(spec.timeout.into(), &seen.settings.job);
+    status.phase_deadline =
+        Some(after(&after(now, start + START_GRACE + std::time::Duration::from(spec.timeout)), GRACE));
+    create(status, seen)
 }
 
-fn create(seen: &Seen) -> JobPlan {
-    JobPlan::Create(Box::new(job::of(&seen.execution, &seen.settings.job)))
+/// Makes the Job that acts; fails when what it would run has changed meanwhile.
+fn create(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
+    let since = entered(status, ExecutionPhase::Executing).unwrap_or_else(|| seen.now.clone());
+    let settings = &seen.settings.job;
+    let job = match &seen.script {
+        Some(Ok(script)) => job::of_script(&seen.execution, script, settings, &since),
+        Some(Err(refusal)) => {
+            fail(status, seen, Why::new(refusal.error, refusal.message.clone()));
+            return JobPlan::Leave;
+        }
+        None => job::of(&seen.execution, settings, &since),
+    };
+    JobPlan::Create(Box::new(job))
+}
+
+/// When a phase was entered.
+fn entered(status: &KubernetesExecutionStatus, phase: ExecutionPhase) -> Option<MicroTime> {
+    let to = phase.to_string();
+    status.transitions.iter().rev().find(|transition| transition.to == to).map(|transition| transition.at.clone())
+}
+
+/// The script, and its arguments, that the next Job of an execution runs; `None` when it runs another action.
+pub fn wanted_script(execution: &KubernetesExecution) -> Option<RunScript> {
+    let rollback = execution.status.as_ref().and_then(|status| status.rollback.as_ref());
+    let (action, parameters): (&str, &Values) = match rollback {
+        Some(rollback) => (&rollback.action, &rollback.parameters),
+        None => (&execution.spec.action, &execution.spec.parameters),
+    };
+    if action == RUN_SCRIPT { catalogue::parse(parameters).ok() } else { None }
 }
 
 fn follow(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
@@ -192,9 +271,7 @@ fn follow(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
             JobPlan::Leave
         }
         JobSeen::Absent if status.job.is_some() => {
-            let why =
-                Why::new("OutcomeUnknown", "the Job is gone and its result was never recorded: look at the target");
-            fail(status, seen, why);
+            outcome::without_result(status, seen, "the Job is gone and its result was never recorded", None);
             JobPlan::Leave
         }
         JobSeen::Absent if seen.request_over => {
@@ -206,13 +283,20 @@ fn follow(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
             fail(status, seen, Why::new("ExecutingTimedOut", "the Job could not be made in time"));
             JobPlan::Leave
         }
-        JobSeen::Absent => create(seen),
-        JobSeen::Running(job) | JobSeen::Ended { job, .. }
+        JobSeen::Absent => create(status, seen),
+        JobSeen::Running(job) | JobSeen::Waiting { job, .. } | JobSeen::Ended { job, .. }
             if status.job.as_ref().is_some_and(|recorded| recorded.uid != job.uid) =>
         {
-            let why = Why::new("OutcomeUnknown", "another Job took the place of the recorded one: look at the target");
-            fail(status, seen, why);
+            outcome::without_result(status, seen, "another Job took the place of the recorded one", None);
             JobPlan::Leave
+        }
+        JobSeen::Waiting { job, why, .. } => {
+            status.job = Some(job.clone());
+            if outcome::given_up_at(status, seen).is_none_or(|time| time > seen.now) {
+                return JobPlan::Leave;
+            }
+            fail(status, seen, Why::new("JobNotStarted", format!("the Job did not start in time: {why}")));
+            JobPlan::Stop
         }
         JobSeen::Running(job) => {
             status.job = Some(job.clone());
@@ -222,65 +306,10 @@ fn follow(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
             }
             JobPlan::Leave
         }
-        JobSeen::Ended { job, result, message, ran, .. } => {
+        JobSeen::Ended { job, result, message, ran, died_at, .. } => {
             status.job = Some(job.clone());
-            take(status, seen, result.as_ref(), message, *ran);
-            release(seen)
+            outcome::take(status, seen, result.as_ref(), message, died_at.as_ref(), *ran);
+            if status.phase == Some(ExecutionPhase::Executing) { JobPlan::Leave } else { release(seen) }
         }
     }
-}
-
-/// "Failed before it ran" and "failed while it ran" are two things (R6.6).
-fn take(status: &mut KubernetesExecutionStatus, seen: &Seen, result: Option<&ActionResult>, message: &str, ran: bool) {
-    status.result = result.cloned();
-    let Some(result) = result else {
-        let why = if ran {
-            Why::new("OutcomeUnknown", format!("the Job ended without a result ({message}): look at the target"))
-        } else {
-            Why::new("JobNotStarted", format!("the Job never ran: {message}"))
-        };
-        return fail(status, seen, why);
-    };
-    let error = || result.error.clone().unwrap_or_else(|| "ActionFailed".into());
-    match result.effect {
-        Effect::None => fail(status, seen, Why::new(error(), format!("nothing was changed: {}", result.message))),
-        Effect::Unknown => fail(status, seen, Why::new("OutcomeUnknown", format!("{}: {}", error(), result.message))),
-        Effect::Changed | Effect::Unchanged if seen.execution.spec.dry_run => {
-            enter(status, ExecutionPhase::Completed, &seen.now, Why::new("DryRun", result.message.clone()));
-        }
-        Effect::Changed | Effect::Unchanged => {
-            enter(status, ExecutionPhase::Verifying, &seen.now, Why::new("ActionDone", result.message.clone()));
-            status.phase_deadline = Some(after(&seen.now, seen.execution.spec.verification_timeout.into()));
-        }
-    }
-}
-
-fn verify(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
-    let did = status.result.as_ref().map(|result| result.message.clone()).unwrap_or_default();
-    match &seen.health {
-        Some(Health::Healthy) => {
-            enter(status, ExecutionPhase::Completed, &seen.now, Why::new("TargetHealthy", did));
-        }
-        Some(Health::NotApplicable) => {
-            enter(status, ExecutionPhase::Completed, &seen.now, Why::new("ActionDone", did));
-        }
-        Some(Health::Gone) => {
-            fail(status, seen, Why::new("TargetGone", "the target was deleted after the action"));
-        }
-        Some(Health::Unhealthy(_)) | None if seen.request_over => {
-            let why = Why::new("RequestEnded", format!("{did}; the request ended before the target was healthy"));
-            enter(status, ExecutionPhase::Cancelled, &seen.now, why);
-        }
-        Some(Health::Unhealthy(_)) | None if !passed(status.phase_deadline.as_ref(), &seen.now) => {}
-        // Its result is recorded; once it is let go of, its place is free for what undoes it.
-        _ if release(seen) != JobPlan::Leave => {}
-        unproven => {
-            let why = match unproven {
-                Some(Health::Unhealthy(why)) => why,
-                _ => "the health of the target could not be told",
-            };
-            return rollback::begin(status, seen, &format!("{did}, but {why}"));
-        }
-    }
-    release(seen)
 }

@@ -1,6 +1,12 @@
 //! Is a target healthy? One answer for the step's check and for the request's verification.
 
+mod kinds;
+mod restarts;
+
 use kubernaut_api::evidence::Workload;
+
+pub use kinds::{of_autoscaler, of_claim, of_cron_job, of_job, of_node, of_pod, of_service};
+pub use restarts::{Restart, newest_restart};
 
 /// Health of a target at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +39,22 @@ pub fn of_workload(workload: &Workload) -> Health {
     } else {
         Health::Healthy
     }
+}
+
+/// The first that is not as it should be, with its name; healthy when at least one could be told and all are well.
+pub fn all(parts: impl IntoIterator<Item = (String, Health)>) -> Health {
+    let mut told = false;
+    for (name, health) in parts {
+        match health {
+            Health::Healthy => told = true,
+            Health::NotApplicable => {}
+            Health::Gone if name.is_empty() => return Health::Gone,
+            Health::Gone => return Health::Unhealthy(format!("{name} does not exist any more")),
+            Health::Unhealthy(why) if name.is_empty() => return Health::Unhealthy(why),
+            Health::Unhealthy(why) => return Health::Unhealthy(format!("{name}: {why}")),
+        }
+    }
+    if told { Health::Healthy } else { Health::NotApplicable }
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@
 //! `Plan` (everything it wants done) and `decide(&Seen) -> Plan`.
 
 pub mod analysis;
+pub mod blast;
 pub mod catalogue;
 pub mod classify;
 pub mod diagnosis;
+pub mod drift;
 pub mod execution;
 pub mod health;
 pub mod job;
@@ -15,6 +17,7 @@ pub mod plan;
 pub mod processing;
 pub mod redact;
 pub mod request;
+pub mod script;
 pub mod settings;
 pub mod stage;
 pub mod suppression;

@@ -16,6 +16,7 @@ use kubernaut_api::{
 pub(crate) use children::{child_of, owned_by};
 
 use crate::analysis::APPROVAL_EXPIRED;
+use crate::drift::DRIFTED;
 use crate::execution::ROLLED_BACK;
 use crate::health::Health;
 use crate::settings::{Limits, Settings};
@@ -37,6 +38,8 @@ pub struct Seen {
     pub collision: Option<String>,
     /// Health of the target; looked at while the request is executing or verifying.
     pub health: Option<Health>,
+    /// How somebody else has changed the target since our last effect, in words.
+    pub drift: Option<String>,
     /// Settings.
     pub settings: Settings,
     /// The time.
@@ -268,6 +271,9 @@ fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &L
         Some(WorkflowPhase::Failed) if result.reason.as_deref() == Some(ROLLED_BACK) => {
             end(status, RequestPhase::Completed, Some(Outcome::RolledBack), seen, Why::new(ROLLED_BACK, message));
         }
+        Some(WorkflowPhase::Failed) if result.reason.as_deref() == Some(DRIFTED) => {
+            end(status, RequestPhase::Completed, Some(Outcome::Inconclusive), seen, Why::new(DRIFTED, message));
+        }
         Some(WorkflowPhase::Failed) => {
             let why = Why::new(result.reason.unwrap_or_else(|| "WorkflowFailed".into()), message);
             end(status, RequestPhase::Failed, Some(Outcome::ManualReviewRequired), seen, why);
@@ -285,6 +291,11 @@ fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &L
 /// unbroken health in which the alert was not heard again.
 fn verify(status: &mut RemediationRequestStatus, seen: &Seen) -> Option<Child> {
     let resolved = status.deduplication.as_ref().and_then(|dedup| dedup.resolved_at.as_ref()).is_some();
+    if let Some(drift) = seen.drift.as_ref().filter(|_| seen.health != Some(Health::Gone)) {
+        // Whatever comes now, be it health or the end of the alert, may be theirs and not ours.
+        end(status, RequestPhase::Completed, Some(Outcome::Inconclusive), seen, Why::new(DRIFTED, drift.clone()));
+        return None;
+    }
     match &seen.health {
         Some(Health::Gone) => {
             let why = Why::new("TargetGone", "the target was deleted while its health was being verified");

@@ -29,7 +29,10 @@ async fn written(action: &str, parameters: &Value, spec: &Value) -> (ActionResul
 #[tokio::test]
 async fn a_cordon_and_its_inverse_are_absolute_and_recorded() {
     let (result, operations) = written("cordon_node", &json!({}), &json!({"podCIDR": "10.0.0.0/24"})).await;
-    assert_eq!(result, changed("cordoned Node/n1".into(), [("unschedulable".into(), false.into())].into()));
+    let target = result.target.clone();
+    assert_eq!(target.as_ref().and_then(|mark| mark.resource_version.as_deref()), Some("7"));
+    let expect = changed("cordoned Node/n1".into(), [("unschedulable".into(), false.into())].into());
+    assert_eq!(result, ActionResult { target, ..expect });
     assert_eq!(operations, json!([{"op": "add", "path": "/spec/unschedulable", "value": true}]));
     let undo = catalogue::find("cordon_node").unwrap().undo(&result.before).unwrap();
     let (result, operations) = written(undo.action, &json!(undo.parameters), &json!({"unschedulable": true})).await;

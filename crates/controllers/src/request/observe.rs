@@ -1,8 +1,10 @@
 //! What the decision about a request depends on: only what its phase waits for is read.
 
 use kube::ResourceExt;
+use kube::api::ListParams;
 
-use kubernaut_api::{RemediationRequest, RequestPhase, Staged, WorkflowPhase, names};
+use kubernaut_api::{KubernetesExecution, RemediationRequest, RequestPhase, Staged, WorkflowPhase, labels, names};
+use kubernaut_domain::drift;
 use kubernaut_domain::request::Seen;
 
 use crate::calls::{self, Found, Owner};
@@ -17,6 +19,7 @@ pub(super) async fn observe(ctx: &Ctx, request: &RemediationRequest) -> Result<S
         workflow: None,
         collision: None,
         health: None,
+        drift: None,
         settings: ctx.settings.clone(),
         now: calls::now(),
     };
@@ -62,12 +65,24 @@ async fn look(ctx: &Ctx, request: &RemediationRequest, seen: &mut Seen) -> Resul
     {
         // Watch first, then look: a change in between is not missed.
         ctx.targets.await_change(request, target);
-        seen.health = Some(health::of(ctx, target).await?);
+        let look = health::of(ctx, target).await?;
+        seen.drift = match &look.mark {
+            Some(mark) => drift::of_request(&executions(ctx, &name).await?, target, mark),
+            None => None,
+        };
+        seen.health = Some(look.health);
     }
     if request.phase().is_some_and(kubernaut_api::Phase::is_terminal) {
         ctx.targets.leave(request);
     }
     Ok(())
+}
+
+/// What was executed for a request.
+async fn executions(ctx: &Ctx, request: &str) -> Result<Vec<KubernetesExecution>, Error> {
+    let parameters = ListParams::default().labels(&format!("{}={request}", labels::REQUEST));
+    let call = format!("list KubernetesExecutions of {request}");
+    Ok(calls::timed(ctx.call_timeout, &call, calls::api::<KubernetesExecution>(ctx).list(&parameters)).await?.items)
 }
 
 fn own<K>(found: Found<K>, name: &str, collision: &mut Option<String>) -> Option<K> {

@@ -22,7 +22,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
                    names one.",
     effect: "Sends one HTTP request, without body or credentials, to the Service's cluster address; one of its pods \
              answers. No redirect is followed. A rehearsal sends nothing.",
-    verification: "The endpoint answered 2xx, and the workloads behind the Service stay ready.",
+    verification: "The endpoint answered 2xx, and the Service's endpoints are ready.",
     inverse: None,
     rules: &[PolicyRule { api_groups: &[""], resources: &["services"], verbs: &["get"] }],
     check: nothing_more,

@@ -12,7 +12,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     parameters: &[],
     precondition: "The node exists and is the one that was meant.",
     effect: "Sets spec.unschedulable to true.",
-    verification: "The node has the taint node.kubernetes.io/unschedulable.",
+    verification: "The node is unschedulable.",
     inverse: Some("uncordon_node, unless the node was unschedulable before"),
     // `patch` on nodes cannot be narrowed to one field: see the effect's header.
     rules: &[PolicyRule { api_groups: &[""], resources: &["nodes"], verbs: &["get", "patch"] }],

@@ -30,7 +30,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     precondition: "The pod has that uid and is no static pod; with `force` it is overdue in Terminating and no \
                    finalizer holds it.",
     effect: "Deletes the pod with its own grace period, or with none by `force`.",
-    verification: "No pod of that uid exists.",
+    verification: "No pod of that uid exists, and a workload that was healthy before is so again.",
     inverse: None,
     rules: &[PolicyRule { api_groups: &[""], resources: &["pods"], verbs: &["get", "delete"] }],
     check: uid_required,

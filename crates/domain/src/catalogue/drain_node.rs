@@ -54,7 +54,8 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
                    unless the parameters allow it.",
     effect: "Sets spec.unschedulable, then evicts pod by pod by the Eviction API, which keeps to \
              PodDisruptionBudgets; those of DaemonSets, static and finished ones stay.",
-    verification: "No other pods are left on the node, and their workloads are healthy elsewhere.",
+    verification: "The node is unschedulable, no other pods are left on it, and workloads that were healthy before are so \
+                   again elsewhere.",
     inverse: Some("uncordon_node, unless the node was unschedulable before; evicted pods do not move back"),
     rules: &[
         PolicyRule { api_groups: &[""], resources: &["nodes"], verbs: &["get", "list", "patch"] },

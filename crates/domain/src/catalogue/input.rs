@@ -1,8 +1,7 @@
 //! What a Job is told: the wire format between the controller that builds it and the runner in it.
 
-use kubernaut_api::KubernetesExecution;
-use kubernaut_api::ResourceExt;
 use kubernaut_api::meta::TargetRef;
+use kubernaut_api::{KubernetesExecution, MicroTime, ResourceExt};
 use serde::{Deserialize, Serialize};
 
 use super::Values;
@@ -28,6 +27,9 @@ pub struct ActInput {
     pub dry_run: bool,
     /// Hash of the plan that the action belongs to.
     pub plan_hash: String,
+    /// After this time the runner begins nothing: its Job has been given up by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_before: Option<MicroTime>,
 }
 
 impl ActInput {
@@ -41,6 +43,7 @@ impl ActInput {
             parameters: spec.parameters.clone(),
             dry_run: spec.dry_run,
             plan_hash: spec.plan_hash.clone(),
+            start_before: None,
         }
     }
 }

@@ -45,6 +45,10 @@ pub enum ParameterType {
     LabelValue,
     /// Keys of a ConfigMap to texts, or null: an object with at least one.
     Settings,
+    /// SHA-256 of a text, as `sha256:` and 64 hex digits.
+    Digest,
+    /// Names in capitals to short texts.
+    Arguments,
 }
 
 impl ParameterType {
@@ -62,6 +66,10 @@ impl ParameterType {
             Self::LabelKey => "must be a key such as example.com/name".into(),
             Self::LabelValue => "must be at most 63 letters, digits, '-', '_' and '.', or empty".into(),
             Self::Settings => "must be an object of keys (letters, digits, '-', '_', '.') to strings or null".into(),
+            Self::Digest => "must be sha256: and 64 hex digits in lower case".into(),
+            Self::Arguments => {
+                "must be an object of names (capitals, digits, '_') to strings of at most 1,024 characters".into()
+            }
         }
     }
 
@@ -84,6 +92,13 @@ impl ParameterType {
             Self::Settings => value.as_object().is_some_and(|settings| {
                 !settings.is_empty()
                     && settings.iter().all(|(key, value)| is_config_key(key) && (value.is_string() || value.is_null()))
+            }),
+            Self::Digest => value.as_str().is_some_and(is_digest),
+            Self::Arguments => value.as_object().is_some_and(|arguments| {
+                arguments.len() <= 32
+                    && arguments.iter().all(|(name, value)| {
+                        is_argument(name) && value.as_str().is_some_and(|text| text.chars().count() <= 1024)
+                    })
             }),
         }
     }
@@ -121,6 +136,13 @@ impl ParameterType {
                 "minProperties": 1,
                 "propertyNames": {"maxLength": 253, "pattern": "^[-._a-zA-Z0-9]+$"},
                 "additionalProperties": {"type": ["string", "null"]},
+            }),
+            Self::Digest => json!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
+            Self::Arguments => json!({
+                "type": "object",
+                "maxProperties": 32,
+                "propertyNames": {"pattern": "^[A-Z][A-Z0-9_]{0,62}$"},
+                "additionalProperties": {"type": "string", "maxLength": 1024},
             }),
         }
     }
@@ -175,6 +197,20 @@ fn is_qualified(text: &str) -> bool {
 
 fn is_config_key(text: &str) -> bool {
     (1..=253).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// As it is written into parameters and registrations: `sha256:` and 64 hex digits.
+pub(crate) fn is_digest(text: &str) -> bool {
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.strip_prefix("sha256:").is_some_and(|digits| digits.len() == 64 && digits.bytes().all(hex))
+}
+
+/// Name of an argument of a script: it becomes part of the name of an environment variable.
+pub(crate) fn is_argument(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() <= 63
+        && bytes.first().is_some_and(u8::is_ascii_uppercase)
+        && bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
 }
 
 fn is_label(text: &str) -> bool {

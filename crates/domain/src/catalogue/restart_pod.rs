@@ -39,7 +39,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     ],
     precondition: "The pod has that uid, a controller owns it, and it belongs to the target.",
     effect: "Deletes the pod with its own grace period.",
-    verification: "The owner has as many ready pods as it wants.",
+    verification: "The pod of that uid is gone and its workload has as many ready pods as it wants.",
     inverse: None,
     rules: &[
         PolicyRule { api_groups: &[""], resources: &["pods"], verbs: &["get", "delete"] },

@@ -13,7 +13,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     precondition: "The Service selects pods, at most 10 Deployments, StatefulSets and DaemonSets own them, and each \
                    of those rolls out a new template: none is paused or updates on delete.",
     effect: "Sets kubernaut.io/restarted-by in each workload's pod template; its own strategy rolls the pods over.",
-    verification: "The rollouts complete and the Service has ready endpoints.",
+    verification: "The rollouts complete, no container is restarted again, and the Service's endpoints are ready.",
     inverse: None,
     rules: &[
         PolicyRule { api_groups: &[""], resources: &["services"], verbs: &["get"] },

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Undo, Values, nothing_more};
 
 /// Parameters of scale_deployment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ScaleDeployment {
     /// Number of replicas to have, 0 to 1,000.
@@ -26,7 +26,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     }],
     precondition: "No HorizontalPodAutoscaler scales the Deployment: it would undo the change.",
     effect: "Sets spec.replicas.",
-    verification: "That many replicas are ready.",
+    verification: "That many replicas are wanted still and ready.",
     inverse: Some("scale_deployment to the number before"),
     rules: &[
         PolicyRule { api_groups: &["apps"], resources: &["deployments"], verbs: &["get", "patch"] },

@@ -74,7 +74,7 @@ fn each_problem_names_its_field() {
             "Deployment",
             json!({}),
             &["action: is not one of clear_cache, cordon_node, delete_pod, drain_node, remove_taint, restart_pod, \
-               restart_service, rollback_deployment, scale_deployment, uncordon_node, update_config, update_hpa, \
+               restart_service, rollback_deployment, run_script, scale_deployment, uncordon_node, update_config, update_hpa, \
                update_resources"][..],
         ),
         ("rollback_deployment", "StatefulSet", json!({"toRevision": 1}), &["target.kind: must be Deployment"]),
@@ -294,7 +294,7 @@ fn the_inverse_passes_the_same_check() {
 fn an_action_that_promises_an_inverse_has_one() {
     let before = json!({
         "container": "app", "memoryLimit": "64Mi", "replicas": 2, "revision": 4, "unschedulable": false, "maxReplicas": 5,
-        "data": {"a": null},
+        "data": {"a": null}, "script": "undo", "digest": "sha256:0",
     });
     let uncordoned = json!({"unschedulable": true});
     for spec in ALL {
@@ -340,6 +340,7 @@ fn the_input_of_a_job_survives_the_environment() {
         parameters: values(&json!({"replicas": 3})),
         dry_run: true,
         plan_hash: "0".repeat(64),
+        start_before: None,
     };
     let json = serde_json::to_string(&input).unwrap();
     assert!(json.contains(r#""dryRun":true"#), "{json}");

@@ -12,7 +12,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     parameters: &[],
     precondition: "The node exists, is the one that was meant, and no autoscaler is about to remove it.",
     effect: "Removes spec.unschedulable.",
-    verification: "The node no longer has the taint node.kubernetes.io/unschedulable.",
+    verification: "The node is schedulable.",
     inverse: Some("cordon_node, if the node was unschedulable before"),
     rules: &[PolicyRule { api_groups: &[""], resources: &["nodes"], verbs: &["get", "patch"] }],
     check: nothing_more,

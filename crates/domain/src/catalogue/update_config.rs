@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Problem, Undo, Values};
 
 /// Parameters of update_config.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UpdateConfig {
     /// Keys to the values to have; `None` removes the key.
@@ -38,7 +38,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
                    updates on delete, and what stands there now is small enough to be recorded.",
     effect: "Sets the keys, then restarts the Deployments, StatefulSets and DaemonSets that mount them or read them \
              as environment, each by its own rolling update.",
-    verification: "The rollouts of the workloads complete and their pods stay ready.",
+    verification: "The keys have these values, and the workloads were restarted for them and are ready.",
     inverse: Some("update_config to the values before"),
     rules: &[
         PolicyRule { api_groups: &[""], resources: &["configmaps"], verbs: &["get", "patch"] },

@@ -41,7 +41,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     ],
     precondition: "The least number does not end up above the greatest.",
     effect: "Sets spec.minReplicas and spec.maxReplicas; the autoscaler decides on the replicas by itself.",
-    verification: "The autoscaler is able to scale and no longer limited, and the workload is healthy.",
+    verification: "The bounds stand, and the workload that it scales is healthy.",
     inverse: Some("update_hpa to the numbers before"),
     rules: &[PolicyRule {
         api_groups: &["autoscaling"],

@@ -61,7 +61,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     ],
     precondition: "The workload is not paused, has the container, and no request ends up above its limit.",
     effect: "Changes the pod template; the workload's own strategy rolls the pods over.",
-    verification: "The rollout completes and the container is not killed again.",
+    verification: "The rollout completes with these quantities and no container is restarted again.",
     inverse: Some("update_resources to the quantities before; what was not set before stays set"),
     rules: &[PolicyRule {
         api_groups: &["apps"],

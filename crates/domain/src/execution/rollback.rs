@@ -3,7 +3,8 @@
 
 use kubernaut_api::execution::{ActionResult, Effect, ExecutionPhase, KubernetesExecutionStatus, Rollback};
 
-use super::{GRACE, JobPlan, JobSeen, Seen, fail, release};
+use super::{GRACE, JobPlan, JobSeen, START_GRACE, Seen, entered, fail, outcome, release};
+use crate::script::RUN_SCRIPT;
 use crate::stage::{Why, after, enter, passed};
 use crate::{catalogue, job};
 
@@ -18,10 +19,16 @@ pub(super) fn begin(status: &mut KubernetesExecutionStatus, seen: &Seen, what: &
     };
     let message = format!("{what}; undoing it by {}", rollback.action);
     enter(status, ExecutionPhase::RollingBack, &seen.now, Why::new("VerifyingTimedOut", message));
-    status.phase_deadline = Some(after(&after(&seen.now, seen.execution.spec.timeout.into()), GRACE));
-    let plan = create(&rollback, seen);
+    let timeout: std::time::Duration = seen.execution.spec.timeout.into();
+    let start = job::start_wait(timeout, &seen.settings.job);
+    status.phase_deadline = Some(after(&after(&seen.now, start + START_GRACE + timeout), GRACE));
     status.rollback = Some(rollback);
-    plan
+    // Which script a registration names as the inverse is looked up first: the next look makes its Job.
+    if is_script(status) { JobPlan::Leave } else { create(status, seen) }
+}
+
+fn is_script(status: &KubernetesExecutionStatus) -> bool {
+    status.rollback.as_ref().is_some_and(|rollback| rollback.action == RUN_SCRIPT)
 }
 
 fn inverse(status: &KubernetesExecutionStatus, seen: &Seen) -> Option<Rollback> {
@@ -30,8 +37,22 @@ fn inverse(status: &KubernetesExecutionStatus, seen: &Seen) -> Option<Rollback> 
     Some(Rollback { action: undo.action.to_owned(), parameters: undo.parameters, ..Rollback::default() })
 }
 
-fn create(rollback: &Rollback, seen: &Seen) -> JobPlan {
-    JobPlan::Create(Box::new(job::undoing(&seen.execution, rollback, &seen.settings.job)))
+fn create(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
+    let since = entered(status, ExecutionPhase::RollingBack).unwrap_or_else(|| seen.now.clone());
+    let Some(rollback) = &status.rollback else { return JobPlan::Leave };
+    let settings = &seen.settings.job;
+    let job = match &seen.script {
+        Some(Ok(script)) if is_script(status) => job::undoing_by_script(&seen.execution, script, settings, &since),
+        Some(Err(refusal)) if is_script(status) => {
+            let message = format!("the script that undoes may not run: {refusal}");
+            fail(status, seen, Why::new("RollbackFailed", message));
+            return JobPlan::Leave;
+        }
+        // Its registration has not been read yet.
+        None if is_script(status) => return JobPlan::Leave,
+        _ => job::undoing(&seen.execution, rollback, settings, &since),
+    };
+    JobPlan::Create(Box::new(job))
 }
 
 /// Follows the Job that undoes. Whatever comes of it, the execution has failed: the reason says how far
@@ -43,10 +64,19 @@ pub(super) fn follow(status: &mut KubernetesExecutionStatus, seen: &Seen) -> Job
         return JobPlan::Leave;
     };
     match &seen.job {
-        JobSeen::Absent if rollback.job.is_none() && !late => create(rollback, seen),
+        JobSeen::Absent if rollback.job.is_none() && !late => create(status, seen),
         JobSeen::Running(job) if !late => {
             rollback.job = Some(job.clone());
             JobPlan::Leave
+        }
+        JobSeen::Waiting { job, why, .. } => {
+            rollback.job = Some(job.clone());
+            if !late && outcome::given_up_at(status, seen).is_none_or(|time| time > seen.now) {
+                return JobPlan::Leave;
+            }
+            let message = format!("the Job that undoes did not start in time: {why}; look at the target");
+            fail(status, seen, Why::new("RollbackFailed", message));
+            JobPlan::Stop
         }
         JobSeen::Running(_) => {
             fail(

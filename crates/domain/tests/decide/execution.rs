@@ -2,6 +2,7 @@
 
 use kubernaut_api::execution::{ActionResult, Effect, JobRef};
 use kubernaut_api::{ExecutionPhase, KubernetesExecution, ResourceExt, Staged};
+use kubernaut_domain::blast::Reach;
 use kubernaut_domain::execution::{JobPlan, JobSeen, Plan, Seen, decide};
 use kubernaut_domain::health::Health;
 use kubernaut_domain::stage::Next;
@@ -25,8 +26,13 @@ pub fn begun() -> Seen {
         execution: execution(),
         request_over: false,
         rehearsal: Some(changed()),
+        reach: Some(Reach::default()),
+        script: None,
         job: JobSeen::Absent,
+        trace: None,
         health: None,
+        live: None,
+        settles_at: None,
         settings: settings(),
         now: at(0),
     }
@@ -41,7 +47,8 @@ pub fn advance(seen: &mut Seen) -> (Plan, Vec<String>) {
 }
 
 pub fn ended(result: Option<ActionResult>) -> JobSeen {
-    JobSeen::Ended { job: job_ref(), result, message: "Failed DeadlineExceeded".into(), ran: true, held: true }
+    let message = "Failed DeadlineExceeded".into();
+    JobSeen::Ended { job: job_ref(), result, message, ran: true, died_at: None, held: true }
 }
 
 /// An execution that has just entered a phase.
@@ -84,8 +91,8 @@ fn a_rehearsed_action_becomes_a_job_of_the_executions_name() {
     assert!(makes_the_job(&plan));
     assert_eq!(plan.status.rehearsal.as_deref(), Some("went back to revision 3"));
     assert_eq!(plan.status.job, None, "its uid is not known yet");
-    // The Job has 300 s itself, then a minute to be seen ended.
-    assert_eq!(plan.next, Next::At(at(360)));
+    // Two minutes to start, half a minute to be told of it, 300 s to run, and a minute to be seen ended.
+    assert_eq!(plan.next, Next::At(at(510)));
 }
 
 #[test]
@@ -217,7 +224,14 @@ fn a_job_of_another_uid_than_the_recorded_one_is_not_ours() {
     let other = JobRef { uid: "uid-other".into(), ..job_ref() };
     let seen_as = [
         JobSeen::Running(other.clone()),
-        JobSeen::Ended { job: other, result: Some(changed()), message: String::new(), ran: true, held: true },
+        JobSeen::Ended {
+            job: other,
+            result: Some(changed()),
+            message: String::new(),
+            ran: true,
+            died_at: None,
+            held: true,
+        },
     ];
     for job in seen_as {
         let mut seen = walk(ExecutionPhase::Executing);
@@ -232,7 +246,7 @@ fn a_job_of_another_uid_than_the_recorded_one_is_not_ours() {
 
 #[test]
 fn a_job_that_could_not_be_made_in_time_is_given_up() {
-    let late = |seen: &mut Seen| seen.now = at(360);
+    let late = |seen: &mut Seen| seen.now = at(510);
     check(ExecutionPhase::Executing, late, &["Failed ExecutingTimedOut"], &JobPlan::Leave);
 }
 
@@ -244,17 +258,17 @@ fn a_job_that_does_not_end_in_time_is_stopped() {
             seen.job = JobSeen::Running(job_ref());
         }
     };
-    check(ExecutionPhase::Executing, running(359), &[], &JobPlan::Leave);
-    check(ExecutionPhase::Executing, running(360), &["Failed ExecutingTimedOut"], &JobPlan::Stop);
+    check(ExecutionPhase::Executing, running(509), &[], &JobPlan::Leave);
+    check(ExecutionPhase::Executing, running(510), &["Failed ExecutingTimedOut"], &JobPlan::Stop);
 }
 
 #[test]
 fn a_job_that_should_be_stopped_is_stopped_even_when_the_first_attempt_was_lost() {
     let mut seen = walk(ExecutionPhase::Executing);
     seen.job = JobSeen::Running(job_ref());
-    seen.now = at(360);
+    seen.now = at(510);
     assert_eq!(advance(&mut seen).0.job, JobPlan::Stop);
-    seen.now = at(361);
+    seen.now = at(511);
     assert_eq!(advance(&mut seen).0.job, JobPlan::Stop, "it still runs");
     seen.job = JobSeen::Absent;
     assert_eq!(advance(&mut seen).0.job, JobPlan::Leave);
@@ -273,8 +287,8 @@ fn a_result_that_comes_late_counts() {
 fn a_job_that_ended_without_a_result_is_told_apart_by_whether_it_ran() {
     for (ran, expect) in [(true, "Failed OutcomeUnknown"), (false, "Failed JobNotStarted")] {
         let change = |seen: &mut Seen| {
-            let JobSeen::Ended { job, result, message, held, .. } = ended(None) else { return };
-            seen.job = JobSeen::Ended { job, result, message, ran, held };
+            let JobSeen::Ended { job, result, message, died_at, held, .. } = ended(None) else { return };
+            seen.job = JobSeen::Ended { job, result, message, ran, died_at, held };
         };
         let seen = check(ExecutionPhase::Executing, change, &[expect], &JobPlan::Release);
         let message = seen.execution.status.and_then(|status| status.message).unwrap_or_default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kubernaut_api::analysis::{AIAnalysisStatus, Citation, ConfidenceSignal, Plan, Risk};
 use kubernaut_api::evidence::{PodEvidence, Revision};
-use kubernaut_api::execution::{ActionResult, Effect, JobRef};
+use kubernaut_api::execution::{ActionResult, Effect, JobRef, TargetMark};
 use kubernaut_api::meta::{Phase, Staged};
 use kubernaut_api::processing::{Classification, RemediationProcessingStatus};
 use kubernaut_api::request::Signal;
@@ -147,6 +147,16 @@ pub fn changed() -> ActionResult {
         error: None,
         before: [].into(),
         target: None,
+    }
+}
+
+/// The target at this generation, each with a spec of its own.
+pub fn mark(generation: i64) -> TargetMark {
+    TargetMark {
+        generation: Some(generation),
+        resource_version: Some(format!("{generation}00")),
+        spec_hash: Some(format!("{generation:016x}")),
+        changed_by: None,
     }
 }
 

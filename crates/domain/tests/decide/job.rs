@@ -7,10 +7,10 @@ use kubernaut_domain::job;
 use serde_json::json;
 
 use crate::execution::execution;
-use crate::given::{REQUEST, assert_owned, settings};
+use crate::given::{REQUEST, assert_owned, at, settings};
 
 fn job() -> Job {
-    job::of(&execution(), &settings().job)
+    job::of(&execution(), &settings().job, &at(0))
 }
 
 fn spec() -> JobSpec {
@@ -45,7 +45,8 @@ fn a_job_belongs_to_its_execution_and_is_held_until_its_result_is_recorded() {
 fn a_job_is_never_repeated_by_itself() {
     let spec = spec();
     assert_eq!(spec.backoff_limit, Some(0));
-    assert_eq!(spec.active_deadline_seconds, Some(300));
+    // Two minutes to start, 45 s in which its pod can still be asked why it did not, and 300 s to run.
+    assert_eq!(spec.active_deadline_seconds, Some(465));
     assert_eq!((spec.parallelism, spec.completions, spec.ttl_seconds_after_finished), (None, None, None));
     assert_eq!(pod().restart_policy.as_deref(), Some("Never"));
     let rules = spec.pod_failure_policy.expect("a policy").rules;
@@ -89,7 +90,7 @@ fn the_input_is_json_in_the_environment_and_never_meets_a_shell() {
     let mut execution = execution();
     execution.spec.parameters.insert("note".into(), json!(nasty));
     execution.spec.dry_run = true;
-    let job = job::of(&execution, &settings().job);
+    let job = job::of(&execution, &settings().job, &at(0));
     let pod = job.spec.and_then(|spec| spec.template.spec).expect("a pod");
     let container = &pod.containers[0];
     assert_eq!(container.command, None, "the image's own entry point, no shell");
@@ -98,12 +99,13 @@ fn the_input_is_json_in_the_environment_and_never_meets_a_shell() {
     let environment = container.env.clone().expect("an environment");
     assert_eq!(environment.len(), 1);
     assert_eq!(environment[0].name, ACT_INPUT_ENV);
-    // The kubelet expands `$(NAME)` in values, and only names of the same list or of Services:
-    // there are no others before it in the list, and links to Services are off.
+    // The kubelet replaces `$(NAME)` in values, also by names of the API server's Service, and `$$` by `$`.
     assert_eq!(pod.enable_service_links, Some(false));
-    let text = environment[0].value.clone().expect("a value");
+    let raw = environment[0].value.clone().expect("a value");
+    assert_eq!(raw.matches('$').count(), 2 * nasty.matches('$').count(), "every one is doubled: {raw}");
+    let text = raw.replace("$$", "$");
     let input: ActInput = serde_json::from_str(&text).expect("an input");
-    assert_eq!(input, ActInput::of(&execution));
+    assert_eq!(input, ActInput { start_before: Some(at(120)), ..ActInput::of(&execution) });
     assert_eq!(input.parameters.get("note"), Some(&json!(nasty)));
     assert!(input.dry_run);
 }
@@ -112,6 +114,6 @@ fn the_input_is_json_in_the_environment_and_never_meets_a_shell() {
 fn a_limit_below_a_second_still_is_a_limit() {
     let mut execution = execution();
     execution.spec.timeout = std::time::Duration::from_millis(10).into();
-    let job = job::of(&execution, &settings().job);
-    assert_eq!(job.spec.and_then(|spec| spec.active_deadline_seconds), Some(1));
+    let job = job::of(&execution, &settings().job, &at(0));
+    assert_eq!(job.spec.and_then(|spec| spec.active_deadline_seconds), Some(45));
 }

@@ -2,13 +2,17 @@
 
 mod analysis;
 mod crash;
+mod drift;
 mod execution;
 mod fixpoint;
 mod given;
 mod job;
+mod outcome;
 mod processing;
 mod properties;
+mod reach;
 mod request;
+mod script;
 mod suppression;
 mod undo;
 mod workflow;

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use kubernaut_api::execution::Effect;
+use kubernaut_api::execution::{Effect, TargetMark};
 use kubernaut_api::meta::Phase;
 use kubernaut_api::request::Deduplication;
 use kubernaut_api::workflow::{OnFailure, Step};
 use kubernaut_api::{AnalysisPhase, ExecutionPhase, ProcessingPhase, RequestPhase, Staged, WorkflowPhase};
-use kubernaut_domain::execution::{JobPlan, JobSeen};
+use kubernaut_domain::execution::{JobPlan, JobSeen, Trace};
 use kubernaut_domain::health::Health;
 use kubernaut_domain::request::Child;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::given::{Kind, analysed, executed, job_ref, later, made, processed, step, worked};
+use crate::given::{Kind, analysed, at, executed, job_ref, later, made, processed, step, worked};
 
 /// A graph without circles of at most 12 steps, in any order in the list.
 fn graphs() -> impl Strategy<Value = Vec<Step>> {
@@ -269,20 +269,36 @@ proptest! {
     #[test]
     fn an_execution_only_moves_forward_and_makes_no_job_once_one_was_recorded(
         looks in prop::collection::vec((
-            (0..6u8, any::<bool>(), any::<bool>()),
+            (0..8u8, 0..5u8, any::<bool>(), any::<bool>()),
             maybe(&[Effect::Changed, Effect::Unchanged, Effect::None, Effect::Unknown]),
             health(), rarely(), gaps(),
         ), 1..15),
     ) {
         let mut seen = crate::execution::begun();
-        for ((job, ran, held), effect, health, over, gap) in looks {
+        for ((job, trace, ran, held), effect, health, over, gap) in looks {
             let result = effect.map(|effect| crate::execution::result(effect, None));
             seen.rehearsal.clone_from(&result);
             seen.job = match job {
                 0 => JobSeen::Foreign,
                 1 | 2 => JobSeen::Absent,
                 3 => JobSeen::Running(job_ref()),
-                _ => JobSeen::Ended { job: job_ref(), result, message: "ended".into(), ran, held },
+                4 => JobSeen::Waiting { job: job_ref(), why: "no node".into(), start_before: Some(at(120)) },
+                5 => JobSeen::Ended {
+                    job: job_ref(),
+                    result,
+                    message: "ended".into(),
+                    ran,
+                    died_at: Some(seen.now.clone()),
+                    held,
+                },
+                _ => JobSeen::Ended { job: job_ref(), result, message: "ended".into(), ran, died_at: None, held },
+            };
+            seen.trace = match trace {
+                0 => None,
+                1 => Some(Trace::Done(crate::given::changed())),
+                2 => Some(Trace::Untouched),
+                3 => Some(Trace::Unmarked(TargetMark::default())),
+                _ => Some(Trace::Unclear("no".into())),
             };
             seen.health = health;
             seen.request_over |= over;

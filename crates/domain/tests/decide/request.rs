@@ -26,6 +26,7 @@ pub fn begun() -> Seen {
         workflow: None,
         collision: None,
         health: None,
+        drift: None,
         settings: settings(),
         now: at(0),
     }
@@ -325,4 +326,32 @@ fn a_missing_child_is_made_again_under_the_same_name() {
     remake(RequestPhase::Analyzing, |seen| seen.analysis = None, "aia");
     remake(RequestPhase::AwaitingApproval, |seen| seen.analysis = None, "aia");
     remake(RequestPhase::Executing, |seen| seen.workflow = None, "we");
+}
+
+#[test]
+fn a_target_that_somebody_else_changed_proves_nothing() {
+    for health in [Some(Health::Healthy), Some(Health::Unhealthy("no".into())), None] {
+        for resolved in [false, true] {
+            let mut seen = walk(begun(), RequestPhase::Verifying);
+            if resolved {
+                resolve(&mut seen);
+            }
+            seen.health.clone_from(&health);
+            seen.drift = Some("somebody else has changed the target since (generation 5 → 6)".into());
+            let (plan, trail) = advance(&mut seen);
+            assert_eq!(trail, ["Completed TargetDrifted"], "{health:?} {resolved}");
+            assert_eq!(plan.status.outcome, Some(Outcome::Inconclusive));
+        }
+    }
+}
+
+#[test]
+fn a_step_that_was_not_undone_over_somebody_elses_change_ends_inconclusive() {
+    let mut seen = walk(begun(), RequestPhase::Executing);
+    let mut workflow = worked(seen.workflow.clone().expect("one"), WorkflowPhase::Failed);
+    workflow.status.as_mut().expect("a status").reason = Some("TargetDrifted".into());
+    seen.workflow = Some(workflow);
+    let (plan, trail) = advance(&mut seen);
+    assert_eq!(trail, ["Completed TargetDrifted"]);
+    assert_eq!(plan.status.outcome, Some(Outcome::Inconclusive));
 }

@@ -374,7 +374,8 @@ impl World {
             return JobSeen::Running(job);
         }
         let result = Some(self.story.result.clone());
-        JobSeen::Ended { job, result, message: "Complete".into(), ran: true, held: !running.released }
+        let held = !running.released;
+        JobSeen::Ended { job, result, message: "Complete".into(), ran: true, died_at: None, held }
     }
 }
 

@@ -4,6 +4,7 @@ use kubernaut_api::{
     AIAnalysis, AnalysisPhase, ExecutionPhase, KubernetesExecution, Phase, RemediationProcessing, RemediationRequest,
     RequestPhase, Staged, WorkflowExecution, WorkflowPhase, names,
 };
+use kubernaut_domain::blast::Reach;
 use kubernaut_domain::diagnosis::{Diagnosis, Finding};
 use kubernaut_domain::execution::{JobPlan, JobSeen};
 use kubernaut_domain::processing::Found;
@@ -23,6 +24,7 @@ pub(super) fn reconcile_request(world: &mut World, name: &str) -> Result<(), Los
         workflow: None,
         collision: None,
         health: None,
+        drift: None,
         settings: world.settings.clone(),
         now: world.now(),
     };
@@ -112,6 +114,11 @@ pub(super) fn reconcile_execution(world: &mut World, name: &str) -> Result<(), L
     let seen = execution::Seen {
         request_over: !phase.is_some_and(Phase::is_terminal) && world.request_is_over(&execution.spec.request),
         rehearsal: before.then(changed),
+        reach: before.then(Reach::default),
+        script: None,
+        trace: None,
+        live: None,
+        settles_at: None,
         job: if before { JobSeen::Absent } else { world.job_seen(&execution) },
         health: (phase == Some(ExecutionPhase::Verifying)).then(|| world.health()),
         execution: execution.clone(),
