@@ -31,7 +31,8 @@ pub fn explain(action: &str) -> Option<String> {
     }
     let schema = serde_json::to_string_pretty(&spec.schema()).unwrap_or_default();
     let (parameters, permissions) = (parameters(spec), permissions(spec));
-    let _ = write!(text, "\nParameters:\n{parameters}\nPermissions:\n{permissions}\nSchema of the parameters:\n{schema}\n");
+    let _ =
+        write!(text, "\nParameters:\n{parameters}\nPermissions:\n{permissions}\nSchema of the parameters:\n{schema}\n");
     Some(text)
 }
 
@@ -94,7 +95,14 @@ mod tests {
     #[test]
     fn an_explanation_tells_parameters_risk_inverse_and_permissions() {
         let text = explain("update_resources").unwrap();
-        for part in ["memoryLimit", "Medium", "Undone by:", "deployments,statefulsets,daemonsets", "get,patch", "\"additionalProperties\": false"] {
+        for part in [
+            "memoryLimit",
+            "Medium",
+            "Undone by:",
+            "deployments,statefulsets,daemonsets",
+            "get,patch",
+            "\"additionalProperties\": false",
+        ] {
             assert!(text.contains(part), "{part} in:\n{text}");
         }
         assert_eq!(explain("rm_rf"), None);
