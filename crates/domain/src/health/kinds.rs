@@ -140,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    fn check<K: DeserializeOwned>(of: fn(&K) -> Health, object: Value, well: Option<&str>) {
+    fn check<K: DeserializeOwned>(of: fn(&K) -> Health, object: &Value, well: Option<&str>) {
         let health = of(&serde_json::from_value(object.clone()).expect("an object"));
         match (well, &health) {
             (None, Health::Healthy) => {}
@@ -158,35 +158,35 @@ mod tests {
         let node = |ready: &str, disk: &str| {
             with(&json!([{"type": "DiskPressure", "status": disk}, {"type": "Ready", "status": ready}]))
         };
-        check(of_node, node("True", "False"), None);
-        check(of_node, node("False", "False"), Some("not ready"));
-        check(of_node, node("Unknown", "False"), Some("not ready"));
-        check(of_node, node("True", "True"), Some("DiskPressure"));
-        check(of_node, json!({"metadata": {}}), Some("not reported"));
+        check(of_node, &node("True", "False"), None);
+        check(of_node, &node("False", "False"), Some("not ready"));
+        check(of_node, &node("Unknown", "False"), Some("not ready"));
+        check(of_node, &node("True", "True"), Some("DiskPressure"));
+        check(of_node, &json!({"metadata": {}}), Some("not reported"));
         let mut cordoned = node("True", "False");
         cordoned["spec"] = json!({"unschedulable": true});
-        check(of_node, cordoned, None);
+        check(of_node, &cordoned, None);
     }
 
     #[test]
     fn a_pod_is_well_when_ready_or_done() {
         let pod = |phase: &str, ready: &str| json!({"metadata": {}, "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}});
-        check(of_pod, pod("Running", "True"), None);
-        check(of_pod, pod("Succeeded", "False"), None);
-        check(of_pod, pod("Running", "False"), Some("not ready"));
-        check(of_pod, pod("Failed", "False"), Some("failed"));
-        check(of_pod, json!({"metadata": {}}), Some("unknown"));
+        check(of_pod, &pod("Running", "True"), None);
+        check(of_pod, &pod("Succeeded", "False"), None);
+        check(of_pod, &pod("Running", "False"), Some("not ready"));
+        check(of_pod, &pod("Failed", "False"), Some("failed"));
+        check(of_pod, &json!({"metadata": {}}), Some("unknown"));
         let mut ending = pod("Running", "True");
         ending["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        check(of_pod, ending, Some("ending"));
+        check(of_pod, &ending, Some("ending"));
     }
 
     #[test]
     fn a_job_is_well_when_it_is_complete() {
-        check(of_job, with(&json!([{"type": "Complete", "status": "True"}])), None);
-        check(of_job, with(&json!([{"type": "Failed", "status": "True", "message": "no"}])), Some("failed: no"));
-        check(of_job, with(&json!([{"type": "Failed", "status": "False"}])), Some("not completed"));
-        check(of_job, json!({"metadata": {}}), Some("not completed"));
+        check(of_job, &with(&json!([{"type": "Complete", "status": "True"}])), None);
+        check(of_job, &with(&json!([{"type": "Failed", "status": "True", "message": "no"}])), Some("failed: no"));
+        check(of_job, &with(&json!([{"type": "Failed", "status": "False"}])), Some("not completed"));
+        check(of_job, &json!({"metadata": {}}), Some("not completed"));
     }
 
     #[test]
@@ -195,9 +195,9 @@ mod tests {
             json!({"metadata": {}, "spec": {"schedule": "* * * * *", "jobTemplate": {}},
                 "status": {"lastScheduleTime": scheduled, "lastSuccessfulTime": succeeded}})
         };
-        check(of_cron_job, cron("2026-01-01T00:00:00Z", Some("2026-01-01T00:00:09Z")), None);
-        check(of_cron_job, cron("2026-01-01T00:01:00Z", Some("2026-01-01T00:00:09Z")), Some("newest run"));
-        check(of_cron_job, cron("2026-01-01T00:01:00Z", None), Some("newest run"));
+        check(of_cron_job, &cron("2026-01-01T00:00:00Z", Some("2026-01-01T00:00:09Z")), None);
+        check(of_cron_job, &cron("2026-01-01T00:01:00Z", Some("2026-01-01T00:00:09Z")), Some("newest run"));
+        check(of_cron_job, &cron("2026-01-01T00:01:00Z", None), Some("newest run"));
         let mut paused = cron("2026-01-01T00:01:00Z", None);
         paused["spec"]["suspend"] = json!(true);
         assert_eq!(of_cron_job(&serde_json::from_value(paused).expect("one")), Health::NotApplicable);
@@ -205,9 +205,9 @@ mod tests {
 
     #[test]
     fn a_claim_is_well_when_it_is_bound() {
-        check(of_claim, json!({"metadata": {}, "status": {"phase": "Bound"}}), None);
-        check(of_claim, json!({"metadata": {}, "status": {"phase": "Pending"}}), Some("Pending"));
-        check(of_claim, json!({"metadata": {}}), Some("unknown"));
+        check(of_claim, &json!({"metadata": {}, "status": {"phase": "Bound"}}), None);
+        check(of_claim, &json!({"metadata": {}, "status": {"phase": "Pending"}}), Some("Pending"));
+        check(of_claim, &json!({"metadata": {}}), Some("unknown"));
     }
 
     #[test]
@@ -218,14 +218,14 @@ mod tests {
                 {"type": "ScalingLimited", "status": "True", "reason": limited},
             ]}})
         };
-        check(of_autoscaler, autoscaler("True", "TooFewReplicas", 3), None);
-        check(of_autoscaler, autoscaler("True", "TooManyReplicas", 3), Some("greatest number"));
-        check(of_autoscaler, autoscaler("False", "TooFewReplicas", 3), Some("AbleToScale"));
-        check(of_autoscaler, autoscaler("True", "TooFewReplicas", 2), Some("2 of 3"));
-        check(of_autoscaler, json!({"metadata": {}}), Some("not known"));
+        check(of_autoscaler, &autoscaler("True", "TooFewReplicas", 3), None);
+        check(of_autoscaler, &autoscaler("True", "TooManyReplicas", 3), Some("greatest number"));
+        check(of_autoscaler, &autoscaler("False", "TooFewReplicas", 3), Some("AbleToScale"));
+        check(of_autoscaler, &autoscaler("True", "TooFewReplicas", 2), Some("2 of 3"));
+        check(of_autoscaler, &json!({"metadata": {}}), Some("not known"));
         let mut stale = autoscaler("True", "TooFewReplicas", 3);
         stale["status"]["observedGeneration"] = json!(1);
-        check(of_autoscaler, stale, Some("not seen"));
+        check(of_autoscaler, &stale, Some("not seen"));
     }
 
     #[test]
