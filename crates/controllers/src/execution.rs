@@ -15,8 +15,8 @@ use kubernaut_api::{KubernetesExecution, labels};
 use kubernaut_domain::execution::decide;
 use kubernaut_domain::stage::Next;
 
-use crate::run::{Guarded, Stage, when_request_is_over};
-use crate::{Ctx, Error, calls};
+use crate::run::{Guarded, Stage, when_over, when_request_is_over};
+use crate::{Ctx, Error, calls, workflow};
 
 /// The controller of KubernetesExecutions.
 pub struct Executions;
@@ -26,7 +26,8 @@ impl Stage for Executions {
 
     fn watches(ctx: &Arc<Ctx>, controller: Controller<Guarded<Self::Kind>>) -> Controller<Guarded<Self::Kind>> {
         let jobs = watcher::Config::default().labels(labels::EXECUTION);
-        when_request_is_over(ctx, controller)
+        let controller = when_request_is_over(ctx, controller);
+        when_over(ctx, controller, workflow::is_over)
             .owns(calls::api::<Job>(ctx), jobs)
             .reconcile_on(ctx.targets.changes::<KubernetesExecution, _>(&ctx.namespace))
     }

@@ -58,6 +58,7 @@ pub async fn run_all(ctx: Arc<Ctx>, token: CancellationToken) {
         ends_all(run::<analysis::Analyses>(ctx.clone(), all.clone()), &all),
         ends_all(run::<workflow::Workflows>(ctx.clone(), all.clone()), &all),
         ends_all(run::<execution::Executions>(ctx.clone(), all.clone()), &all),
+        ends_all(workflow::catalogue::run(ctx.clone(), all.clone()), &all),
         ends_all(execution::orphans::run(ctx, all.clone()), &all),
     );
 }
@@ -170,11 +171,24 @@ pub(crate) fn when_request_is_over<K>(ctx: &Ctx, controller: Controller<Guarded<
 where
     K: Object + 'static,
 {
+    when_over::<K, RemediationRequest>(ctx, controller, is_over)
+}
+
+/// Watches what others serve (by its name, in their label), and looks at all that serves it when it is over.
+pub(crate) fn when_over<K, O>(
+    ctx: &Ctx,
+    controller: Controller<Guarded<K>>,
+    is_over: fn(&O) -> bool,
+) -> Controller<Guarded<K>>
+where
+    K: Object + 'static,
+    O: Object + 'static,
+{
     let store: Store<Guarded<K>> = controller.store();
-    let api = Api::<Guarded<RemediationRequest>>::namespaced(ctx.client.clone(), &ctx.namespace);
-    controller.watches(api, watcher::Config::default(), move |request| {
-        let over = request.0.as_ref().is_ok_and(is_over);
-        let name = request.name_any();
+    let api = Api::<Guarded<O>>::namespaced(ctx.client.clone(), &ctx.namespace);
+    controller.watches(api, watcher::Config::default(), move |served| {
+        let over = served.0.as_ref().is_ok_and(is_over);
+        let name = served.name_any();
         let serves = |object: &Arc<Guarded<K>>| object.labels().get(labels::REQUEST) == Some(&name);
         let objects = if over { store.state() } else { vec![] };
         objects.into_iter().filter(serves).map(|object| ObjectRef::from_obj(&*object)).collect::<Vec<_>>()

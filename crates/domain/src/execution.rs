@@ -124,6 +124,22 @@ pub enum JobPlan {
     Stop,
 }
 
+/// What certainly happened to the target, of an execution that has ended.
+pub fn effect_of(status: &KubernetesExecutionStatus) -> Effect {
+    let reason = status.reason.as_deref().unwrap_or_default();
+    let nothing = matches!(reason, "JobNotStarted" | JOB_DIED) || (status.job.is_none() && reason != "OutcomeUnknown");
+    match &status.result {
+        Some(result) => result.effect,
+        None if nothing && status.phase != Some(ExecutionPhase::Completed) => Effect::None,
+        None => Effect::Unknown,
+    }
+}
+
+/// True when nothing new starts. What undoes a finished step is the end of something that has begun.
+fn over(seen: &Seen) -> bool {
+    seen.request_over && seen.execution.spec.undoes.is_none()
+}
+
 /// How long after the time for its start a Job is given up that has not started: until then its node may not have
 /// told.
 const START_GRACE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -175,7 +191,7 @@ fn validate(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
     if status.phase.is_none() {
         enter(status, ExecutionPhase::Pending, now, Why::new("Created", ""));
     }
-    if seen.request_over {
+    if over(seen) {
         enter(
             status,
             ExecutionPhase::Cancelled,
@@ -274,7 +290,7 @@ fn follow(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
             outcome::without_result(status, seen, "the Job is gone and its result was never recorded", None);
             JobPlan::Leave
         }
-        JobSeen::Absent if seen.request_over => {
+        JobSeen::Absent if over(seen) => {
             let why = Why::new("RequestEnded", "the request ended before the Job was made");
             enter(status, ExecutionPhase::Cancelled, &seen.now, why);
             JobPlan::Leave

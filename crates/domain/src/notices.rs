@@ -55,9 +55,18 @@ pub fn of_analysis(new: &[Transition]) -> Vec<Notice> {
 /// The Events of a workflow's new transitions.
 pub fn of_workflow(new: &[Transition]) -> Vec<Notice> {
     publish("workflow", new, |to, reason| match (to, reason) {
+        // Of a workflow that a person made by hand.
+        ("Validating", "ApprovalRequired") => Some(EventReason::ApprovalRequired),
+        ("Executing", "Approved") => Some(EventReason::PlanApproved),
+        ("Failed", "RejectedByPerson") => Some(EventReason::PlanRejected),
+        ("Failed", "ApprovalExpired") => Some(EventReason::ApprovalExpired),
         ("RollingBack", _) => Some(EventReason::UndoStarted),
         ("Cancelled", _) => Some(EventReason::WorkflowCancelled),
-        ("Failed", "InvalidPlan" | "PlanChanged" | "InvalidSteps") => Some(EventReason::WorkflowRefused),
+        (
+            "Failed",
+            "InvalidPlan" | "PlanChanged" | "InvalidSteps" | "InvalidParameters" | "WorkflowNotFound"
+            | "WorkflowInvalid" | "OutOfScope",
+        ) => Some(EventReason::WorkflowRefused),
         ("Failed", "RolledBack") => Some(EventReason::WorkflowUndone),
         ("Failed", "RollbackIncomplete") => Some(EventReason::UndoIncomplete),
         ("Failed", "ExecutingTimedOut") => Some(EventReason::WorkflowTimedOut),
@@ -190,6 +199,13 @@ mod tests {
         for (to, reason, expect) in [
             ("Failed", "InvalidPlan", "WorkflowRefused"),
             ("Failed", "PlanChanged", "WorkflowRefused"),
+            ("Failed", "OutOfScope", "WorkflowRefused"),
+            ("Failed", "InvalidParameters", "WorkflowRefused"),
+            ("Failed", "WorkflowNotFound", "WorkflowRefused"),
+            ("Validating", "ApprovalRequired", "ApprovalRequired"),
+            ("Executing", "Approved", "PlanApproved"),
+            ("Failed", "RejectedByPerson", "PlanRejected"),
+            ("Failed", "ApprovalExpired", "ApprovalExpired"),
             ("Failed", "StepFailed", "StepFailed"),
             ("RollingBack", "StepFailed", "StepFailed"),
             ("RollingBack", "Undoing", "UndoStarted"),

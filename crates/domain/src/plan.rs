@@ -11,8 +11,12 @@ use sha2::{Digest, Sha256};
 /// The JSON is canonical because the fields of a [`Step`] are written in their declared order and
 /// its maps are sorted.
 pub fn hash(steps: &[Step]) -> String {
-    let json = serde_json::to_vec(steps).unwrap_or_default();
-    Sha256::digest(json).iter().fold(String::with_capacity(64), |mut hex, byte| {
+    hex(&Sha256::digest(serde_json::to_vec(steps).unwrap_or_default()))
+}
+
+/// Bytes as hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex

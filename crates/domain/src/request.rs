@@ -278,6 +278,11 @@ fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &L
             let why = Why::new(result.reason.unwrap_or_else(|| "WorkflowFailed".into()), message);
             end(status, RequestPhase::Failed, Some(Outcome::ManualReviewRequired), seen, why);
         }
+        // Undoing has a limit of its own.
+        Some(WorkflowPhase::RollingBack) => {
+            let ends = result.phase_deadline.as_ref().map(|deadline| after(deadline, GRACE));
+            status.phase_deadline = ends.max(status.phase_deadline.take());
+        }
         Some(WorkflowPhase::Cancelled) => {
             let why = Why::new(result.reason.unwrap_or_else(|| "CancelledByUser".into()), message);
             end(status, RequestPhase::Cancelled, None, seen, why);

@@ -53,10 +53,20 @@ impl Why {
         Self { reason: cut(reason.into(), 64), message: cut(message.into(), 1024) }
     }
 
+    /// The reason.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// The sentence, as long as a message may be.
     pub fn message(&self) -> &str {
         &self.message
     }
+}
+
+/// A sentence, cut to what a message may have.
+pub(crate) fn sentence(text: impl Into<String>) -> String {
+    Why::new("", text).message
 }
 
 /// The fields that every status has, borrowed from one.

@@ -4,20 +4,20 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use kubernaut_api::execution::Effect;
-use kubernaut_api::{ExecutionPhase, KubernetesExecution, Phase, Staged};
+use kubernaut_api::{ExecutionPhase, KubernetesExecution, Phase, Staged, WorkflowExecution, names};
 use kubernaut_domain::execution::{JobSeen, Seen, wanted_script};
 use kubernaut_domain::script::{self, Refusal, Script};
 use kubernaut_domain::stage::passed;
 
 use super::{proof, reach, runner};
 use crate::run::{is_overdue, request_is_over};
-use crate::{Ctx, Error, calls, rehearsal};
+use crate::{Ctx, Error, calls, rehearsal, workflow};
 
 pub(super) async fn observe(ctx: &Ctx, execution: &KubernetesExecution) -> Result<Seen, Error> {
     let phase = execution.phase();
     let request_over = match phase {
         Some(phase) if phase.is_terminal() => false,
-        _ => request_is_over(ctx, &execution.spec.request).await?,
+        _ => is_over(ctx, execution).await?,
     };
     let mut seen = Seen {
         execution: execution.clone(),
@@ -48,6 +48,22 @@ pub(super) async fn observe(ctx: &Ctx, execution: &KubernetesExecution) -> Resul
     }
     seen.now = calls::now();
     Ok(seen)
+}
+
+/// True when what the execution serves is over: its request, or the workflow that a person made by hand. What undoes
+/// a finished step is ended all the same.
+async fn is_over(ctx: &Ctx, execution: &KubernetesExecution) -> Result<bool, Error> {
+    let request = &execution.spec.request;
+    if execution.spec.undoes.is_some() {
+        return Ok(false);
+    }
+    let owner = execution.owner_references().iter().find(|owner| owner.controller == Some(true));
+    match owner.filter(|owner| owner.name != names::workflow(request)) {
+        Some(owner) => {
+            Ok(calls::get::<WorkflowExecution>(ctx, &owner.name).await?.is_none_or(|found| workflow::is_over(&found)))
+        }
+        None => request_is_over(ctx, request).await,
+    }
 }
 
 async fn look(ctx: &Ctx, execution: &KubernetesExecution, seen: &mut Seen) -> Result<(), Error> {

@@ -73,7 +73,8 @@ impl ParameterType {
         }
     }
 
-    fn accepts(self, value: &Value) -> bool {
+    /// Whether a value is what it may hold.
+    pub(crate) fn accepts(self, value: &Value) -> bool {
         match self {
             Self::Integer { min, max } => value.as_i64().is_some_and(|number| (min..=max).contains(&number)),
             Self::Name => value.as_str().is_some_and(is_name),

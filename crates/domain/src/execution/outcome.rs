@@ -71,6 +71,10 @@ fn done(status: &mut KubernetesExecutionStatus, seen: &Seen, result: &ActionResu
     if seen.execution.spec.dry_run {
         return enter(status, ExecutionPhase::Completed, &seen.now, Why::new("DryRun", message));
     }
+    if seen.execution.spec.undoes.is_some() {
+        // Whether the target is well is not for it to prove: it was not before either.
+        return enter(status, ExecutionPhase::Completed, &seen.now, Why::new("Undone", message));
+    }
     enter(status, ExecutionPhase::Verifying, &seen.now, Why::new("ActionDone", message));
     status.phase_deadline = Some(after(&seen.now, seen.execution.spec.verification_timeout.into()));
 }

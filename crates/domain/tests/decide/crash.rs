@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kubernaut_api::execution::{ActionResult, Effect};
+use kubernaut_api::workflow::{OnFailure, Step};
 use kubernaut_api::{Outcome, RequestPhase, Staged};
 
 use crate::given::{REQUEST, changed, step};
@@ -24,8 +25,31 @@ fn refused() -> Story {
     Story { result, resolves_after: None, ..simple() }
 }
 
+/// Two finished steps that are undone since a third one refuses to act.
+fn undone() -> Story {
+    let last = Step { on_failure: OnFailure::Rollback, ..step("last", &["second"]) };
+    Story {
+        steps: vec![step("first", &[]), step("second", &["first"]), last],
+        result: crate::workflow::result(Effect::Changed),
+        refuses: Some("last"),
+        resolves_after: None,
+        ..simple()
+    }
+}
+
+/// A step whose first Job never runs, and whose second one does.
+fn tried_again() -> Story {
+    Story { steps: vec![Step { retries: 2, ..step("rollback", &[]) }], never_runs: Some("ke-rollback"), ..simple() }
+}
+
 fn stories() -> Vec<(&'static str, Story)> {
-    vec![("simple", simple()), ("thorough", thorough()), ("refused", refused())]
+    vec![
+        ("simple", simple()),
+        ("thorough", thorough()),
+        ("refused", refused()),
+        ("undone", undone()),
+        ("tried again", tried_again()),
+    ]
 }
 
 fn run(story: &Story, faults: Faults) -> World {
@@ -78,6 +102,40 @@ fn a_refused_action_fails_the_request_and_is_not_tried_again() {
     let status = world.request().status.clone().expect("a status");
     assert_eq!((status.phase, status.outcome), (Some(RequestPhase::Failed), Some(Outcome::ManualReviewRequired)));
     assert_eq!(world.seen_by_target.len(), 1);
+}
+
+#[test]
+fn finished_steps_are_undone_in_reverse_when_a_later_one_fails() {
+    let world = run(&undone(), Faults::default());
+    world.assert_forward();
+    let status = world.request().status.clone().expect("a status");
+    assert_eq!((status.phase, status.outcome), (Some(RequestPhase::Completed), Some(Outcome::RolledBack)));
+    let seen: Vec<_> = world.seen_by_target.iter().map(|name| name.replace(REQUEST, "R")).collect();
+    assert_eq!(seen, ["ke-R-first", "ke-R-second", "ke-R-last", "kr-R-second", "kr-R-first"]);
+}
+
+#[test]
+fn a_job_that_never_ran_is_followed_by_another_of_another_name() {
+    let world = run(&tried_again(), Faults::default());
+    world.assert_forward();
+    let status = world.request().status.clone().expect("a status");
+    assert_eq!((status.phase, status.outcome), (Some(RequestPhase::Completed), Some(Outcome::Remediated)));
+    assert_eq!(world.seen_by_target, [format!("k2-{REQUEST}-rollback")]);
+}
+
+#[test]
+fn a_rollback_that_has_begun_is_ended_whenever_the_request_is_cancelled() {
+    let clean = run(&undone(), Faults::default());
+    let begins = clean.effects.iter().position(|effect| effect.ends_with("RollingBack")).expect("it rolls back");
+    let mut rolled_back = 0;
+    for second in 0..90 {
+        let world = run(&Story { cancelled_at: Some(second), ..undone() }, Faults::default());
+        let begun = world.effects.iter().any(|effect| effect.ends_with("RollingBack"));
+        let undone = world.seen_by_target.iter().filter(|name| name.starts_with("kr-")).count();
+        assert_eq!(undone, if begun { 2 } else { 0 }, "cancelled in second {second}: all of it or nothing");
+        rolled_back += usize::from(begun);
+    }
+    assert!(begins > 0 && rolled_back > 10 && rolled_back < 90, "both were met: {rolled_back}");
 }
 
 #[test]
@@ -134,7 +192,8 @@ fn a_frozen_watch_delays_and_changes_nothing_in_the_end() {
     for (name, story) in stories() {
         let clean = run(&story, Faults::default());
         for kind in kinds {
-            for from in 0..70 {
+            // Of the longer stories some seconds do.
+            for from in (0..70).step_by(if story.steps.len() > 1 { 3 } else { 1 }) {
                 let faulty = run(&story, Faults { frozen: Some((kind, from..from + 12)), ..Faults::default() });
                 compare(&clean, &faulty, &format!("{name}, no news of {kind} from second {from}"));
             }
@@ -165,13 +224,15 @@ fn a_request_cancelled_in_any_second_ends_and_leaves_nothing_running() {
             assert!(world.seen_by_target.len() <= clean.seen_by_target.len());
             let phase = world.request().phase();
             let ended_first = phase == clean.request().phase();
+            // A step that failed before the cancellation was seen is not hidden by it.
+            let failed = name == "undone" && phase == Some(RequestPhase::Failed);
             assert!(
-                phase == Some(RequestPhase::Cancelled) || ended_first,
+                phase == Some(RequestPhase::Cancelled) || ended_first || failed,
                 "{name}, cancelled in second {second}: {phase:?}"
             );
             for (object, state) in world.end_state() {
                 let phase = state.pointer("/status/phase").and_then(|phase| phase.as_str());
-                let open = ["Pending", "Enriching", "Analyzing", "Approval", "Executing", "Verifying"];
+                let open = ["Pending", "Enriching", "Analyzing", "Approval", "Executing", "Verifying", "RollingBack"];
                 assert!(phase.is_none_or(|phase| !open.contains(&phase)), "{name}, {second}: {object} is {phase:?}");
                 let held = state.get("released").and_then(serde_json::Value::as_bool) == Some(false);
                 assert!(!held, "{name}, {second}: {object} is still held");

@@ -13,7 +13,7 @@ use crate::workflow;
 pub fn execution() -> KubernetesExecution {
     let mut workflow = workflow::begun(vec![step("rollback", &[])]);
     workflow::advance(&mut workflow);
-    workflow.executions.remove("rollback").expect("it was started")
+    workflow.executions.remove(&format!("ke-{REQUEST}-rollback")).expect("it was started")
 }
 
 pub fn result(effect: Effect, error: Option<&str>) -> ActionResult {

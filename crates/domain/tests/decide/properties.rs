@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use kubernaut_api::execution::{Effect, TargetMark};
 use kubernaut_api::meta::Phase;
 use kubernaut_api::request::Deduplication;
-use kubernaut_api::workflow::{OnFailure, Step};
-use kubernaut_api::{AnalysisPhase, ExecutionPhase, ProcessingPhase, RequestPhase, Staged, WorkflowPhase};
+use kubernaut_api::workflow::{OnFailure, Step, StepStatus};
+use kubernaut_api::{AnalysisPhase, ExecutionPhase, ProcessingPhase, RequestPhase, ResourceExt, Staged, WorkflowPhase};
 use kubernaut_domain::execution::{JobPlan, JobSeen, Trace};
 use kubernaut_domain::health::Health;
 use kubernaut_domain::request::Child;
@@ -111,6 +111,15 @@ fn gaps() -> impl Strategy<Value = i64> {
 
 fn rarely() -> impl Strategy<Value = bool> {
     prop::bool::weighted(0.05)
+}
+
+/// What an execution may look like: its phase, what it reports, and why.
+type Sight = Option<(ExecutionPhase, Option<Effect>, &'static str)>;
+
+fn sight() -> impl Strategy<Value = Sight> {
+    let effects = maybe(&[Effect::Changed, Effect::Unchanged, Effect::None, Effect::Unknown]);
+    let reasons = select(&["TargetHealthy", "JobNotStarted", "RolledBack", "OutcomeUnknown", "ValidatingTimedOut"]);
+    prop::option::weighted(0.8, (select(ExecutionPhase::ALL), effects, reasons))
 }
 
 proptest! {
@@ -239,17 +248,22 @@ proptest! {
 
     #[test]
     fn a_workflow_only_moves_forward_whatever_is_seen(
-        looks in prop::collection::vec(
-            (prop::collection::vec(maybe(ExecutionPhase::ALL), 3), rarely(), gaps()), 1..15),
+        looks in prop::collection::vec((prop::collection::vec(sight(), 8), rarely(), gaps()), 1..20),
     ) {
-        let mut seen = crate::workflow::begun(vec![step("a", &[]), step("b", &["a"]), step("c", &[])]);
+        let undone = Step { on_failure: OnFailure::Rollback, retries: 2, ..step("b", &["a"]) };
+        let picky = Step { condition: Some("steps.a.effect == 'Changed'".into()), ..step("d", &["a"]) };
+        let mut seen = crate::workflow::begun(vec![step("a", &[]), undone, step("c", &[]), picky]);
         let mut existing = std::collections::BTreeMap::new();
-        for (phases, over, gap) in looks {
+        for (sights, over, gap) in looks {
             seen.executions = std::collections::BTreeMap::new();
-            for (name, phase) in ["a", "b", "c"].into_iter().zip(phases) {
-                if let (Some(child), Some(phase)) = (existing.get(name), phase) {
-                    let child: &kubernaut_api::KubernetesExecution = child;
-                    seen.executions.insert(name.to_owned(), executed(child.clone(), phase, "seen"));
+            for ((name, child), sight) in existing.iter().zip(sights) {
+                let child: &kubernaut_api::KubernetesExecution = child;
+                if let Some((phase, effect, reason)) = sight {
+                    let mut child = executed(child.clone(), phase, "seen");
+                    let status = child.status.get_or_insert_default();
+                    status.reason = Some(reason.into());
+                    status.result = effect.map(crate::workflow::result);
+                    seen.executions.insert(String::clone(name), child);
                 }
             }
             seen.request_over |= over;
@@ -257,10 +271,15 @@ proptest! {
             let before = seen.workflow.clone();
             let (plan, _) = crate::workflow::advance(&mut seen);
             assert_forward(&before, &seen.workflow);
+            let running = |state: &&StepStatus| state.phase.is_some_and(|phase| !phase.is_terminal());
+            prop_assert!(plan.status.steps.iter().filter(running).count() <= 5);
             for child in plan.children {
-                let name = child.spec.step.clone();
+                let undoing = child.spec.undoes.is_some();
+                let again = existing.contains_key(&child.name_any());
+                prop_assert!(undoing || again || !seen.request_over, "nothing new starts");
+                prop_assert_eq!(undoing, seen.workflow.phase() == Some(WorkflowPhase::RollingBack));
                 let child = made(child);
-                let same = existing.insert(name, child.clone()).is_none_or(|earlier| earlier == child);
+                let same = existing.insert(child.name_any(), child.clone()).is_none_or(|earlier| earlier == child);
                 prop_assert!(same, "what is made again is the same");
             }
         }

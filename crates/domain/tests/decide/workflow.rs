@@ -1,16 +1,18 @@
 //! The decision about a WorkflowExecution.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use kubernaut_api::execution::{ActionResult, Effect};
+use kubernaut_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kubernaut_api::meta::Phase;
 use kubernaut_api::workflow::{OnFailure, Step, WorkflowOnFailure};
-use kubernaut_api::{ExecutionPhase, Staged, WorkflowExecution, WorkflowExecutionSpec, WorkflowPhase};
+use kubernaut_api::{ExecutionPhase, ResourceExt, Staged, WorkflowExecution, WorkflowExecutionSpec, WorkflowPhase};
 use kubernaut_domain::plan;
 use kubernaut_domain::stage::Next;
 use kubernaut_domain::workflow::{Plan, Seen, decide};
 use serde_json::json;
 
-use crate::given::{REQUEST, assert_owned, assert_sound, at, executed, made, settings, step, target, trail};
+use crate::given::{REQUEST, assert_owned, assert_sound, at, changed, executed, made, settings, step, target, trail};
 
 /// What is seen of a new workflow with these steps.
 pub fn begun(steps: Vec<Step>) -> Seen {
@@ -28,8 +30,23 @@ pub fn begun(steps: Vec<Step>) -> Seen {
     };
     let mut workflow = WorkflowExecution::new(&format!("we-{REQUEST}"), spec);
     workflow.metadata.namespace = Some("kubernaut-system".into());
-    let workflow = made(workflow);
-    Seen { workflow, request_over: false, executions: BTreeMap::new(), settings: settings(), now: at(0) }
+    workflow.metadata.owner_references = Some(vec![OwnerReference {
+        kind: "AIAnalysis".into(),
+        name: format!("aia-{REQUEST}"),
+        controller: Some(true),
+        ..OwnerReference::default()
+    }]);
+    Seen {
+        workflow: made(workflow),
+        request_over: false,
+        template: None,
+        out_of_scope: vec![],
+        approval: None,
+        executions: BTreeMap::new(),
+        taken: BTreeSet::new(),
+        settings: settings(),
+        now: at(0),
+    }
 }
 
 pub fn advance(seen: &mut Seen) -> (Plan, Vec<String>) {
@@ -39,10 +56,16 @@ pub fn advance(seen: &mut Seen) -> (Plan, Vec<String>) {
     seen.workflow = after;
     for child in &plan.children {
         let child = made(child.clone());
-        let before = seen.executions.insert(child.spec.step.clone(), child);
+        let before = seen.executions.insert(child.name_any(), child);
         assert_eq!(before, None, "an execution is made once");
     }
     (plan, trail)
+}
+
+/// What an execution reports that did this; its record does for going back.
+pub fn result(effect: Effect) -> ActionResult {
+    let before = BTreeMap::from([("revision".to_owned(), json!(2)), ("replicaSet".to_owned(), json!("web-58bf"))]);
+    ActionResult { effect, message: format!("{effect:?}"), before, ..changed() }
 }
 
 /// Names of the steps that a plan starts.
@@ -51,8 +74,10 @@ fn started(plan: &Plan) -> Vec<&str> {
 }
 
 pub fn end(seen: &mut Seen, step: &str, phase: ExecutionPhase) {
-    let execution = seen.executions.remove(step).expect("it was started");
-    seen.executions.insert(step.into(), executed(execution, phase, &format!("{step} is done")));
+    let states = seen.workflow.status.iter().flat_map(|status| &status.steps);
+    let name = states.clone().find(|state| state.name == step).and_then(|state| state.execution_name.clone());
+    let execution = seen.executions.get_mut(&name.expect("it was started")).expect("it exists");
+    *execution = executed(execution.clone(), phase, &format!("{step} is done"));
 }
 
 const PLANNED: [&str; 4] = ["Pending Created", "Planning Planning", "Validating GraphValid", "Executing PlanValid"];

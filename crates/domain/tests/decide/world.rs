@@ -36,6 +36,10 @@ pub struct Story {
     pub resolves_after: Option<i64>,
     /// What the Jobs report.
     pub result: ActionResult,
+    /// The step whose Job refuses to act.
+    pub refuses: Option<&'static str>,
+    /// The execution whose Job never runs.
+    pub never_runs: Option<&'static str>,
     /// The second in which a person cancels.
     pub cancelled_at: Option<i64>,
 }
@@ -313,7 +317,8 @@ impl World {
     /// The kubelet, the target's own controller, the person on call and the gateway.
     fn others(&mut self) {
         for (name, running) in &mut self.jobs {
-            if running.rounds == 1 {
+            let runs = !self.story.never_runs.is_some_and(|short| is_short_for(short, name));
+            if running.rounds == 1 && runs {
                 self.seen_by_target.push(name.clone());
                 self.last_effect = Some(self.second);
             }
@@ -373,9 +378,12 @@ impl World {
         if running.rounds < 3 {
             return JobSeen::Running(job);
         }
-        let result = Some(self.story.result.clone());
-        let held = !running.released;
-        JobSeen::Ended { job, result, message: "Complete".into(), ran: true, died_at: None, held }
+        let ran = !self.story.never_runs.is_some_and(|short| is_short_for(short, &job.name));
+        let refuses = self.story.refuses == Some(execution.spec.step.as_str());
+        let refusal = ActionResult { effect: Effect::None, error: Some("Paused".into()), ..changed() };
+        let result = if refuses { refusal } else { self.story.result.clone() };
+        let result = ran.then_some(result);
+        JobSeen::Ended { job, result, message: "ended".into(), ran, died_at: None, held: !running.released }
     }
 }
 
@@ -401,5 +409,12 @@ pub fn simple() -> Story {
         resolves_after: Some(5),
         result: ActionResult { effect: Effect::Changed, ..changed() },
         cancelled_at: None,
+        refuses: None,
+        never_runs: None,
     }
+}
+
+/// True when a name is that of `<prefix>-<step>`, whatever the request.
+fn is_short_for(short: &str, name: &str) -> bool {
+    short.split_once('-').is_some_and(|(prefix, step)| name.starts_with(prefix) && name.ends_with(step))
 }

@@ -2,7 +2,7 @@
 
 use kubernaut_api::{
     AIAnalysis, AnalysisPhase, ExecutionPhase, KubernetesExecution, Phase, RemediationProcessing, RemediationRequest,
-    RequestPhase, Staged, WorkflowExecution, WorkflowPhase, names,
+    RequestPhase, ResourceExt, Staged, WorkflowExecution, WorkflowPhase, names,
 };
 use kubernaut_domain::blast::Reach;
 use kubernaut_domain::diagnosis::{Diagnosis, Finding};
@@ -96,8 +96,12 @@ pub(super) fn reconcile_workflow(world: &mut World, name: &str) -> Result<(), Lo
     let Some(workflow) = world.watched::<WorkflowExecution>(name) else { return Ok(()) };
     let executions = world.executions.values().filter_map(|versions| versions.last());
     let seen = workflow::Seen {
-        executions: executions.map(|(_, execution)| (execution.spec.step.clone(), execution.clone())).collect(),
+        executions: executions.map(|(_, execution)| (execution.name_any(), execution.clone())).collect(),
         request_over: world.request_is_over(&workflow.base_name()),
+        template: None,
+        out_of_scope: vec![],
+        approval: None,
+        taken: [].into(),
         workflow: workflow.clone(),
         settings: world.settings.clone(),
         now: world.now(),
@@ -112,7 +116,9 @@ pub(super) fn reconcile_execution(world: &mut World, name: &str) -> Result<(), L
     let phase = execution.phase();
     let before = matches!(phase, None | Some(ExecutionPhase::Pending | ExecutionPhase::Validating));
     let seen = execution::Seen {
-        request_over: !phase.is_some_and(Phase::is_terminal) && world.request_is_over(&execution.spec.request),
+        request_over: !phase.is_some_and(Phase::is_terminal)
+            && execution.spec.undoes.is_none()
+            && world.request_is_over(&execution.spec.request),
         rehearsal: before.then(changed),
         reach: before.then(Reach::default),
         script: None,
