@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::meta::{TargetRef, Transition, phases, staged};
+use crate::policy::PolicyRecord;
 use crate::request::Signal;
 use crate::workflow::Step;
 
@@ -195,6 +196,16 @@ pub struct AIAnalysisStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub alternatives: Vec<Plan>,
+    /// What the approval policy said of the plan. It can only tighten what confidence and risk allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyRecord>,
+    /// How many people have to approve, when a person is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2), extend("format" = "int32"))]
+    pub approvers: Option<u8>,
+    /// When it was announced that the question is about to lapse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry_announced_at: Option<MicroTime>,
     /// Name of the RemediationApproval, when a person is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

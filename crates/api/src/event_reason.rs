@@ -52,7 +52,9 @@ event_reasons! {
     }
     "analysis" {
         ApprovalRequired: "A RemediationApproval waits for a person.",
+        ApprovalExpiring: "Nobody has answered, and two thirds of the time are over.",
         ApprovalExpired: "Nobody answered in time.",
+        PolicyRejected: "The approval policy refuses the plan.",
         PlanApproved: "A person approved the plan.",
         PlanRejected: "A person rejected the plan.",
         LowConfidence: "The cause is too uncertain to act upon.",
@@ -74,6 +76,7 @@ event_reasons! {
         WorkflowFailed: "The workflow failed; the note says why.",
     }
     "action" {
+        PolicyDenied: "The safety policy forbids the action, or could not be evaluated; nothing was changed.",
         RehearsalRefused: "The rehearsal with dryRun=All was refused; nothing was changed.",
         ActionHeld: "Its Job may not be made yet; the note says why and when that is looked at again.",
         BlastRadiusExceeded: "The action would reach further than execution.blastRadius allows; nothing was changed.",
@@ -87,6 +90,10 @@ event_reasons! {
         ActionTimedOut: "The action did not end in time.",
         ActionCancelled: "The request ended before the action did.",
         ActionFailed: "The action failed; the note says why.",
+    }
+    "policy" {
+        PolicyLoaded: "The policy of this ConfigMap is in force.",
+        PolicyBroken: "The policy of this ConfigMap cannot be used, so it denies; the note names the line.",
     }
 }
 

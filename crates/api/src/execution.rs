@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::meta::{TargetRef, Transition, phases, staged};
+use crate::policy::PolicyRecord;
 use crate::request::BlockReason;
 
 /// One action to run: a snapshot of the step.
@@ -249,6 +250,9 @@ pub struct KubernetesExecutionStatus {
     /// How the effect is undone; absent unless the target did not become healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<Rollback>,
+    /// What the safety policy said, before anything was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyRecord>,
     /// What the rehearsal with `dryRun=All` said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

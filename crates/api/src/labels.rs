@@ -2,6 +2,11 @@
 
 /// On a namespace or a resource, with the value `true`: Kubernaut may remediate it.
 pub const MANAGED: &str = "kubernaut.io/managed";
+/// On a ConfigMap of the operator's namespace, with the value `approval`, `safety` or `classification`: it
+/// holds that policy in its keys `*.rego`, in place of the embedded default.
+pub const POLICY: &str = "kubernaut.io/policy";
+/// On a request that a person made: who. Checked by admission, and that person cannot approve its plan.
+pub const REQUESTED_BY: &str = "kubernaut.io/requested-by";
 /// On every child: the name of the RemediationRequest it serves, or of the WorkflowExecution where that has none.
 pub const REQUEST: &str = "kubernaut.io/request";
 /// On a request: the first 32 hex digits of its fingerprint (a label holds at most 63 characters).

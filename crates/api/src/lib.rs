@@ -11,6 +11,7 @@ pub mod execution;
 pub mod labels;
 pub mod meta;
 pub mod names;
+pub mod policy;
 pub mod processing;
 pub mod remediation_workflow;
 pub mod request;
@@ -29,6 +30,7 @@ pub use event_reason::EventReason;
 pub use evidence::Evidence;
 pub use execution::{ExecutionPhase, KubernetesExecution, KubernetesExecutionSpec, KubernetesExecutionStatus};
 pub use meta::{Phase, Staged, TargetRef, Transition};
+pub use policy::{PolicyDecision, PolicyRecord};
 pub use processing::{ProcessingPhase, RemediationProcessing, RemediationProcessingSpec, RemediationProcessingStatus};
 pub use remediation_workflow::{RemediationWorkflow, RemediationWorkflowSpec, RemediationWorkflowStatus};
 pub use request::{

@@ -113,6 +113,10 @@ pub struct RemediationProcessingStatus {
     /// What kind of trouble it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classification: Option<Classification>,
+    /// SHA-256 over the text of the policy that classified; absent when the built-in rules did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub classification_policy: Option<String>,
     /// What could not be read, and why; empty when the evidence is complete.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 512)))]

@@ -7,14 +7,20 @@ use kube::ResourceExt;
 use kube::runtime::Controller;
 use kubernaut_analysis::Question;
 
-use kubernaut_api::{AIAnalysis, AnalysisPhase, MicroTime, RemediationApproval, RemediationProcessing, Staged, names};
+use kubernaut_api::processing::Classification;
+use kubernaut_api::{
+    AIAnalysis, AnalysisPhase, MicroTime, PolicyRecord, RemediationApproval, RemediationProcessing, RemediationRequest,
+    Staged, names,
+};
 use kubernaut_domain::analysis::{Seen, decide};
+use kubernaut_domain::approval;
 use kubernaut_domain::diagnosis::Diagnosis;
+use kubernaut_domain::policy::approval_input;
 use kubernaut_domain::stage::{Next, passed};
 
 use crate::calls::{self, Owner};
-use crate::run::{Guarded, Stage, commit, request_is_over, when_request_is_over};
-use crate::{Ctx, Error};
+use crate::run::{Guarded, Stage, commit, is_over, when_request_is_over};
+use crate::{Ctx, Error, policies};
 
 /// The controller of AIAnalyses.
 pub struct Analyses;
@@ -51,12 +57,15 @@ impl Stage for Analyses {
 }
 
 async fn observe(ctx: &Ctx, analysis: &AIAnalysis) -> Result<Seen, Error> {
-    let request_over = request_is_over(ctx, &analysis.spec.request).await?;
+    let request = calls::get::<RemediationRequest>(ctx, &analysis.spec.request).await?;
+    let request_over = request.as_ref().is_none_or(is_over);
     let mut seen = Seen {
         analysis: analysis.clone(),
         request_over,
         evidence: None,
         answer: None,
+        policy: None,
+        requested_by: request.as_ref().and_then(approval::requested_by),
         approval: None,
         settings: ctx.settings.clone(),
         now: calls::now(),
@@ -70,8 +79,14 @@ async fn observe(ctx: &Ctx, analysis: &AIAnalysis) -> Result<Seen, Error> {
         let processing = calls::get::<RemediationProcessing>(ctx, &analysis.spec.processing).await?;
         if let Some(status) = processing.and_then(|processing| processing.status) {
             if let Some(evidence) = &status.evidence {
-                match ask(ctx, analysis, evidence, status.classification.unwrap_or_default()).await {
-                    Ok(answer) => seen.answer = Some(answer),
+                let classification = status.classification.unwrap_or_default();
+                let answer = async {
+                    let answer = ask(ctx, analysis, evidence, &classification).await?;
+                    let policy = judge(ctx, analysis, request.as_ref(), &classification, &answer).await?;
+                    Ok((answer, policy))
+                };
+                match answer.await {
+                    Ok((answer, policy)) => (seen.answer, seen.policy) = (Some(answer), policy),
                     Err(error) if asks_again(analysis, &seen.now) => return Err(error),
                     Err(error) => tracing::warn!(analysis = analysis.name_any(), %error, "decided without an answer"),
                 }
@@ -93,13 +108,13 @@ async fn ask(
     ctx: &Ctx,
     analysis: &AIAnalysis,
     evidence: &kubernaut_api::Evidence,
-    classification: kubernaut_api::processing::Classification,
+    classification: &Classification,
 ) -> Result<(String, Diagnosis), Error> {
     let question = Question {
         signal: &analysis.spec.signal,
         target: &analysis.spec.target,
         evidence,
-        classification: &classification,
+        classification,
         now: calls::now().0,
     };
     let provider = ctx.provider.name();
@@ -110,4 +125,21 @@ async fn ask(
         Ok(diagnosis) => Ok((provider.to_owned(), diagnosis)),
         Err(error) => Err(Error::Provider { provider: provider.to_owned(), message: error.to_string() }),
     }
+}
+
+/// What the approval policy says of an answer that would do something.
+async fn judge(
+    ctx: &Ctx,
+    analysis: &AIAnalysis,
+    request: Option<&RemediationRequest>,
+    classification: &Classification,
+    (provider, diagnosis): &(String, Diagnosis),
+) -> Result<Option<PolicyRecord>, Error> {
+    let Diagnosis::Found(finding) = diagnosis else { return Ok(None) };
+    if finding.steps.is_empty() {
+        return Ok(None);
+    }
+    let namespaces = policies::namespaces(ctx, finding.steps.iter().map(|step| &step.target)).await?;
+    let input = approval_input(analysis, request, classification, (provider, finding), &namespaces);
+    Ok(Some(ctx.policies.approval(input).await?))
 }

@@ -9,11 +9,13 @@ use kube::{Client, Resource};
 use kubernaut_analysis::Provider;
 use kubernaut_domain::settings::Settings;
 use kubernaut_domain::stage::Notice;
+use kubernaut_policy::Policies;
+use tokio::sync::watch;
 
-use crate::calls;
 use crate::metrics::Metrics;
 use crate::rehearsal::Rehearsals;
 use crate::targets::Targets;
+use crate::{calls, policies};
 
 /// What all controllers share.
 pub struct Ctx {
@@ -31,6 +33,10 @@ pub struct Ctx {
     pub provider: Arc<dyn Provider>,
     /// Metrics.
     pub metrics: Metrics,
+    /// What Rego decides.
+    pub policies: Policies,
+    /// Whether the ConfigMaps of policies have been listed.
+    pub(crate) policies_read: watch::Sender<bool>,
     pub(crate) rehearsals: Rehearsals,
     pub(crate) targets: Targets,
     recorder: Recorder,
@@ -54,6 +60,8 @@ impl Ctx {
             recorder: Recorder::new(client.clone(), reporter),
             rehearsals: Rehearsals::default(),
             targets: Targets::new(client.clone()),
+            policies: Policies::new(policies::this_program()),
+            policies_read: watch::Sender::new(false),
             failures: Mutex::default(),
             superseded: Mutex::default(),
             client,

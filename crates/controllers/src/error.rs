@@ -48,6 +48,9 @@ pub enum Error {
         /// What went wrong.
         message: String,
     },
+    /// It is not known yet which policies there are.
+    #[error(transparent)]
+    Policies(#[from] kubernaut_policy::NotRead),
     /// An object that the schema of this version does not describe.
     #[error("{object} is not as its schema says: {message}")]
     Malformed {
@@ -68,6 +71,7 @@ impl Error {
             Self::Leftover { .. } => "Leftover",
             Self::Unread { .. } => "Unread",
             Self::Provider { .. } => "Provider",
+            Self::Policies(_) => "Policies",
             Self::Malformed { .. } => "Malformed",
         }
     }

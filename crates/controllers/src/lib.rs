@@ -12,6 +12,7 @@ pub mod error;
 pub mod execution;
 pub mod health;
 pub mod metrics;
+pub mod policies;
 pub mod processing;
 pub mod rehearsal;
 pub mod request;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use kube::runtime::Controller;
 
-use kubernaut_api::{RemediationProcessing, Staged};
+use kubernaut_api::{Evidence, RemediationProcessing, Staged};
+use kubernaut_domain::policy::classification_input;
 use kubernaut_domain::processing::{Found, Seen, decide};
 use kubernaut_domain::stage::Next;
+use kubernaut_policy::Classified;
 
 use crate::collect::{Limits, collect};
 use crate::run::{Guarded, Stage, commit, request_is_over, when_request_is_over};
@@ -42,15 +44,27 @@ impl Stage for Processings {
         } else {
             let limits = Limits { call_timeout: ctx.call_timeout, scope: ctx.settings.scope, ..Limits::default() };
             let collected = collect(&ctx.client, &spec.target, spec.resource.as_ref(), calls::now().0, &limits).await;
-            Some(Found {
-                evidence: collected.evidence,
-                degraded: collected.degraded,
-                target_found: collected.target_found,
-            })
+            let mut degraded = collected.degraded;
+            let classified = match classify(ctx, processing, &collected.evidence).await {
+                Ok(classified) => Some(classified),
+                Err(why) => {
+                    let why = format!("{why}; the built-in rules classified");
+                    degraded.truncate(31);
+                    degraded.push(why.chars().take(512).collect());
+                    None
+                }
+            };
+            Some(Found { evidence: collected.evidence, degraded, classified, target_found: collected.target_found })
         };
         let plan = decide(&Seen { processing: processing.clone(), request_over, found, now: calls::now() });
         commit(ctx, processing, plan.status).await?;
         ctx.notify(processing, plan.notices).await;
         Ok(plan.next)
     }
+}
+
+/// What the classification policy says, or why it says nothing.
+async fn classify(ctx: &Ctx, processing: &RemediationProcessing, evidence: &Evidence) -> Result<Classified, String> {
+    let input = classification_input(&processing.spec.signal, &processing.spec.target, evidence);
+    ctx.policies.classification(input).await.map_err(|not_read| not_read.to_string())?
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::calls::{self, Object};
 use crate::metrics::{ErrorLabels, KindLabels, Measured};
-use crate::{Ctx, Error, analysis, execution, processing, request, workflow};
+use crate::{Ctx, Error, analysis, execution, policies, processing, request, workflow};
 
 /// Soonest look again at what is due already.
 const SOONEST: Duration = Duration::from_millis(10);
@@ -52,14 +52,24 @@ pub trait Stage: Send + Sync + 'static {
 pub async fn run_all(ctx: Arc<Ctx>, token: CancellationToken) {
     // Whichever ends first ends the others: half a set of controllers would look alive and do half the work.
     let all = token.child_token();
+    let policies = ends_all(policies::run(ctx.clone(), all.clone()), &all);
+    let others = async {
+        // A question that comes before the policies are known would be asked again, after a pause.
+        policies::read(&ctx).await;
+        Box::pin(controllers(ctx, &all)).await;
+    };
+    tokio::join!(policies, others);
+}
+
+async fn controllers(ctx: Arc<Ctx>, all: &CancellationToken) {
     tokio::join!(
-        ends_all(run::<request::Requests>(ctx.clone(), all.clone()), &all),
-        ends_all(run::<processing::Processings>(ctx.clone(), all.clone()), &all),
-        ends_all(run::<analysis::Analyses>(ctx.clone(), all.clone()), &all),
-        ends_all(run::<workflow::Workflows>(ctx.clone(), all.clone()), &all),
-        ends_all(run::<execution::Executions>(ctx.clone(), all.clone()), &all),
-        ends_all(workflow::catalogue::run(ctx.clone(), all.clone()), &all),
-        ends_all(execution::orphans::run(ctx, all.clone()), &all),
+        ends_all(run::<request::Requests>(ctx.clone(), all.clone()), all),
+        ends_all(run::<processing::Processings>(ctx.clone(), all.clone()), all),
+        ends_all(run::<analysis::Analyses>(ctx.clone(), all.clone()), all),
+        ends_all(run::<workflow::Workflows>(ctx.clone(), all.clone()), all),
+        ends_all(run::<execution::Executions>(ctx.clone(), all.clone()), all),
+        ends_all(workflow::catalogue::run(ctx.clone(), all.clone()), all),
+        ends_all(execution::orphans::run(ctx, all.clone()), all),
     );
 }
 

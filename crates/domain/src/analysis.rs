@@ -3,19 +3,19 @@
 //! A provider's answer is untrusted: the plan is checked against the catalogue and against the
 //! evidence here, whoever proposed it (R4.2, R4.3).
 
+mod approval;
+
 use kubernaut_api::analysis::{AIAnalysisStatus, Plan as ActionPlan, Risk, RootCause};
-use kubernaut_api::approval::Decision;
 use kubernaut_api::meta::Phase;
 use kubernaut_api::workflow::Step;
 use kubernaut_api::{
-    AIAnalysis, AnalysisPhase, Evidence, MicroTime, RemediationApproval, RemediationApprovalSpec, TargetRef, names,
+    AIAnalysis, AnalysisPhase, Evidence, MicroTime, PolicyDecision, PolicyRecord, RemediationApproval, TargetRef,
 };
 
 use crate::diagnosis::{Diagnosis, Finding};
-use crate::request::child_of;
 use crate::settings::Settings;
 use crate::stage::{Next, Notice, Why, after, enter, passed};
-use crate::{catalogue, notices, plan};
+use crate::{catalogue, notices, plan, policy};
 
 /// Reason of an analysis whose question nobody answered in time.
 pub const APPROVAL_EXPIRED: &str = "ApprovalExpired";
@@ -31,6 +31,10 @@ pub struct Seen {
     pub evidence: Option<Evidence>,
     /// The provider's name and answer; `None` when it is not asked any more.
     pub answer: Option<(String, Diagnosis)>,
+    /// What the approval policy says of that answer; `None` when it was not asked, which asks a person.
+    pub policy: Option<PolicyRecord>,
+    /// Who made the request by hand, where that is known.
+    pub requested_by: Option<String>,
     /// The approval, if one was asked for.
     pub approval: Option<RemediationApproval>,
     /// Settings.
@@ -61,9 +65,11 @@ pub fn decide(seen: &Seen) -> Plan {
         proceed(&mut status, seen);
     }
     let asks = status.phase == Some(AnalysisPhase::Approval);
-    let child = if asks && seen.approval.is_none() { question(&status, seen).map(Box::new) } else { None };
-    let notices = notices::of_analysis(&status.transitions[recorded..]);
-    Plan { next: Next::earliest([status.phase_deadline.as_ref()]), status, child, notices }
+    let child = if asks && seen.approval.is_none() { approval::question(&status, seen).map(Box::new) } else { None };
+    let mut notices = notices::of_analysis(&status.transitions[recorded..]);
+    notices.extend(approval::announce(&mut status, seen));
+    let next = Next::earliest([status.phase_deadline.as_ref(), approval::announce_at(&status).as_ref()]);
+    Plan { status, child, notices, next }
 }
 
 fn proceed(status: &mut AIAnalysisStatus, seen: &Seen) {
@@ -77,7 +83,7 @@ fn proceed(status: &mut AIAnalysisStatus, seen: &Seen) {
     }
     match status.phase {
         Some(AnalysisPhase::Pending | AnalysisPhase::Analyzing) => analyse(status, seen),
-        Some(AnalysisPhase::Approval) => answer(status, seen),
+        Some(AnalysisPhase::Approval) => approval::answer(status, seen),
         _ => {}
     }
 }
@@ -148,21 +154,42 @@ fn propose(status: &mut AIAnalysisStatus, finding: &Finding, evidence: &Evidence
         rationale: finding.rationale.clone(),
         risk: Some(risk),
     });
-    let settings = &seen.settings;
-    if confidence < settings.reject_below {
-        let message = format!("confidence {confidence:.2} is below {:.2}: {}", settings.reject_below, finding.summary);
-        enter(status, AnalysisPhase::Rejected, now, Why::new("LowConfidence", message));
+    status.policy.clone_from(&seen.policy);
+    judge(status, finding, (confidence, risk), seen);
+}
+
+/// Confidence, risk and what became of earlier requests say what is allowed; the policy can only tighten that (R4.4).
+fn judge(status: &mut AIAnalysisStatus, finding: &Finding, (confidence, risk): (f64, Risk), seen: &Seen) {
+    let (now, settings) = (&seen.now, &seen.settings);
+    let allowed = if confidence < settings.reject_below {
+        PolicyDecision::Deny
     } else if confidence > settings.approve_above && risk < Risk::High && seen.analysis.spec.ask_person.is_none() {
-        let message = format!("confidence {confidence:.2}, risk {risk:?}: the plan may run by itself");
-        enter(status, AnalysisPhase::Completed, now, Why::new(finding.cause.clone(), message));
+        PolicyDecision::Allow
     } else {
-        let name = names::approval(&seen.analysis.spec.request);
-        let why = seen.analysis.spec.ask_person.as_ref().map_or_else(String::new, |why| format!("; {why}"));
-        let message =
-            format!("confidence {confidence:.2}, risk {risk:?}{why}: RemediationApproval {name} waits for a person");
-        enter(status, AnalysisPhase::Approval, now, Why::new("ApprovalRequired", message));
-        status.phase_deadline = Some(after(now, seen.analysis.spec.approval_timeout.into()));
-        status.approval_name = Some(name);
+        PolicyDecision::Ask
+    };
+    let policy = seen.policy.as_ref().map_or_else(|| "the approval policy could not be asked".into(), policy::words);
+    match (allowed, policy::tightened(allowed, seen.policy.as_ref())) {
+        (PolicyDecision::Deny, _) => {
+            let message =
+                format!("confidence {confidence:.2} is below {:.2}: {}", settings.reject_below, finding.summary);
+            enter(status, AnalysisPhase::Rejected, now, Why::new("LowConfidence", message));
+        }
+        (_, PolicyDecision::Deny) => {
+            enter(status, AnalysisPhase::Rejected, now, Why::new("PolicyRejected", policy));
+        }
+        (_, PolicyDecision::Allow) => {
+            let message = format!("confidence {confidence:.2}, risk {risk:?}: the plan may run by itself");
+            enter(status, AnalysisPhase::Completed, now, Why::new(finding.cause.clone(), message));
+        }
+        (_, PolicyDecision::Ask) => {
+            let mut why = vec![format!("confidence {confidence:.2}, risk {risk:?}")];
+            why.extend(seen.analysis.spec.ask_person.clone());
+            if seen.policy.as_ref().is_none_or(|policy| policy.decision == PolicyDecision::Ask) {
+                why.push(policy);
+            }
+            approval::ask(status, seen, &why.join("; "));
+        }
     }
 }
 
@@ -191,57 +218,4 @@ fn problems(finding: &Finding, evidence: &Evidence, target: &TargetRef) -> Vec<S
 fn belongs(evidence: &Evidence, target: &TargetRef, step: &Step) -> bool {
     let same = |a: &TargetRef, b: &TargetRef| a.kind == b.kind && a.namespace == b.namespace && a.name == b.name;
     same(&step.target, target) || evidence.may_change(target, &step.target)
-}
-
-fn answer(status: &mut AIAnalysisStatus, seen: &Seen) {
-    let now = &seen.now;
-    let asked = status.plan.as_ref().map(|plan| plan.hash.as_str());
-    let decided = seen
-        .approval
-        .as_ref()
-        .filter(|approval| Some(approval.spec.plan_hash.as_str()) == asked)
-        .and_then(|approval| approval.status.as_ref());
-    let by = decided.and_then(|decided| decided.decided_by.as_deref()).unwrap_or("someone");
-    let comment =
-        decided.and_then(|decided| decided.comment.as_deref()).map_or_else(String::new, |text| format!(": {text}"));
-    match decided.and_then(|decided| decided.decision) {
-        // An answer given in time counts even when it is read late.
-        Some(Decision::Approved) => {
-            enter(status, AnalysisPhase::Completed, now, Why::new("Approved", format!("approved by {by}{comment}")));
-        }
-        Some(Decision::Rejected) => {
-            enter(
-                status,
-                AnalysisPhase::Rejected,
-                now,
-                Why::new("RejectedByPerson", format!("rejected by {by}{comment}")),
-            );
-        }
-        None if passed(status.phase_deadline.as_ref(), now) => {
-            enter(status, AnalysisPhase::Rejected, now, Why::new(APPROVAL_EXPIRED, "nobody answered in time"));
-        }
-        None => {}
-    }
-}
-
-fn question(status: &AIAnalysisStatus, seen: &Seen) -> Option<RemediationApproval> {
-    let (plan, expires_at) = (status.plan.as_ref()?, status.phase_deadline.clone()?);
-    let request = seen.analysis.spec.request.clone();
-    let mut metadata = child_of(&seen.analysis, names::approval(&request), &request);
-    // It has no phases, so the relay has nothing to record before it may go.
-    metadata.finalizers = None;
-    Some(RemediationApproval {
-        metadata,
-        spec: RemediationApprovalSpec {
-            request,
-            plan_hash: plan.hash.clone(),
-            target: seen.analysis.spec.target.clone(),
-            risk: plan.risk.unwrap_or(Risk::High),
-            confidence: status.confidence.unwrap_or_default(),
-            summary: status.root_cause.as_ref().map(|cause| cause.summary.clone()).unwrap_or_default(),
-            steps: plan.steps.iter().map(crate::plan::sentence).collect(),
-            expires_at,
-        },
-        status: None,
-    })
 }

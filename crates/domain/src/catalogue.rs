@@ -81,6 +81,9 @@ pub struct ActionSpec {
     pub inverse: Option<&'static str>,
     /// The permissions that it needs and no others.
     pub rules: &'static [PolicyRule],
+    /// What it would do to this target with these parameters, as a person reads it: one sentence, without a full
+    /// stop. The parameters are sound.
+    sentence: fn(&TargetRef, &Values) -> String,
     /// Checks over more than one field, run when each field by itself is sound.
     check: fn(&TargetRef, &Values) -> Vec<Problem>,
     /// The action and parameters that restore a recorded state.
@@ -115,6 +118,16 @@ impl ActionSpec {
             problems.extend((self.check)(target, parameters));
         }
         problems
+    }
+
+    /// What it would do to this target with these parameters, in one sentence. Parameters that are not sound are
+    /// told as they are.
+    pub fn sentence(&self, target: &TargetRef, parameters: &Values) -> String {
+        if self.problems(target, parameters).is_empty() {
+            (self.sentence)(target, parameters)
+        } else {
+            format!("{} on {target} with {}", self.name, Value::Object(parameters.clone().into_iter().collect()))
+        }
     }
 
     /// What restores the state `before` (as [`kubernaut_api::execution::ActionResult`] recorded it); `None` when
@@ -246,6 +259,23 @@ fn target_problems(spec: &ActionSpec, target: &TargetRef) -> Vec<Problem> {
         problems.push(Problem::new("target.name", "is required"));
     }
     problems
+}
+
+/// A target as a sentence names it, such as `Deployment shop/web`.
+fn called(target: &TargetRef) -> String {
+    match &target.namespace {
+        Some(namespace) => format!("{} {namespace}/{}", target.kind, target.name),
+        None => format!("{} {}", target.kind, target.name),
+    }
+}
+
+/// A parameter as a sentence names it.
+fn said(parameters: &Values, name: &str) -> Option<String> {
+    match parameters.get(name)? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
 }
 
 fn nothing_more(_: &TargetRef, _: &Values) -> Vec<Problem> {

@@ -2,7 +2,7 @@
 //!
 //! The kind comes from the evidence where it shows one, else from the alert's name: what the cluster
 //! says about a pod counts for more than what somebody called an alert. Deliberately absent: rules of
-//! one's own (Rego replaces this), and any word of annotations, which are prose for people.
+//! one's own (the classification policy replaces this, and falls back to it), and any word of annotations, which are prose for people.
 
 use kubernaut_api::evidence::{ContainerState, Evidence};
 use kubernaut_api::meta::TargetRef;
@@ -58,7 +58,7 @@ fn environment(signal: &Signal, target: &TargetRef) -> &'static str {
     labels.chain(&target.namespace).find_map(|name| environment_of(name)).unwrap_or("unknown")
 }
 
-fn environment_of(name: &str) -> Option<&'static str> {
+pub(crate) fn environment_of(name: &str) -> Option<&'static str> {
     let name = name.to_lowercase();
     let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
     let has = |known: &[&str]| words.iter().any(|word| known.contains(word));

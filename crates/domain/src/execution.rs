@@ -12,7 +12,7 @@ mod verify;
 use kubernaut_api::execution::{ActionResult, Effect, ExecutionPhase, JobRef, KubernetesExecutionStatus, TargetMark};
 use kubernaut_api::k8s_openapi::api::batch::v1::Job;
 use kubernaut_api::meta::Phase;
-use kubernaut_api::{KubernetesExecution, MicroTime, ResourceExt, names};
+use kubernaut_api::{KubernetesExecution, MicroTime, PolicyDecision, PolicyRecord, ResourceExt, names};
 
 pub use outcome::{JOB_DIED, Trace};
 pub use retry::{is_passing, may_retry};
@@ -25,7 +25,7 @@ use crate::health::Health;
 use crate::script::{RUN_SCRIPT, Refusal, Script};
 use crate::settings::Settings;
 use crate::stage::{Next, Notice, Why, after, enter, passed};
-use crate::{catalogue, job, notices};
+use crate::{catalogue, job, notices, policy};
 
 /// Everything the decision depends on.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct Seen {
     pub execution: KubernetesExecution,
     /// True when the request has ended or is cancelled: nothing new starts.
     pub request_over: bool,
+    /// What the safety policy says; asked until the Job is made.
+    pub policy: Option<PolicyRecord>,
     /// What the rehearsal said; asked for before the Job is made only.
     pub rehearsal: Option<ActionResult>,
     /// What the action reaches; read together with the rehearsal.
@@ -214,9 +216,17 @@ fn validate(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
         fail(status, seen, Why::new("InvalidStep", problems.join("; ")));
         return JobPlan::Leave;
     }
-    let Some(rehearsal) = &seen.rehearsal else {
+    // What nobody has allowed is not done.
+    if let Some(policy) = &seen.policy {
+        status.policy = Some(policy.clone());
+        if policy.decision != PolicyDecision::Allow {
+            fail(status, seen, Why::new("PolicyDenied", policy::words(policy)));
+            return JobPlan::Leave;
+        }
+    }
+    let Some(rehearsal) = seen.rehearsal.as_ref().filter(|_| seen.policy.is_some()) else {
         if passed(status.phase_deadline.as_ref(), now) {
-            fail(status, seen, Why::new("ValidatingTimedOut", "the rehearsal got no answer in time"));
+            fail(status, seen, Why::new("ValidatingTimedOut", "policy or rehearsal gave no answer in time"));
         }
         return JobPlan::Leave;
     };

@@ -4,6 +4,7 @@
 //! `Plan` (everything it wants done) and `decide(&Seen) -> Plan`.
 
 pub mod analysis;
+pub mod approval;
 pub mod blast;
 pub mod catalogue;
 pub mod classify;
@@ -14,6 +15,7 @@ pub mod health;
 pub mod job;
 pub mod notices;
 pub mod plan;
+pub mod policy;
 pub mod processing;
 pub mod redact;
 pub mod request;

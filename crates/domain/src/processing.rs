@@ -1,7 +1,7 @@
 //! The decision about a RemediationProcessing: from raw evidence to evidence with a classification.
 
 use kubernaut_api::meta::Phase;
-use kubernaut_api::processing::{ProcessingPhase, RemediationProcessingStatus};
+use kubernaut_api::processing::{Classification, ProcessingPhase, RemediationProcessingStatus};
 use kubernaut_api::{Evidence, MicroTime, RemediationProcessing};
 
 use crate::classify::classify;
@@ -28,6 +28,8 @@ pub struct Found {
     pub evidence: Evidence,
     /// What could not be read, and why.
     pub degraded: Vec<String>,
+    /// What the classification policy says, with the hash of its text; the built-in rules tell where there is none.
+    pub classified: Option<(Classification, String)>,
     /// False when the target does not exist.
     pub target_found: bool,
 }
@@ -102,9 +104,13 @@ fn proceed(status: &mut RemediationProcessingStatus, seen: &Seen) {
         if found.degraded.is_empty() { String::new() } else { format!("; missing: {}", found.degraded.join(", ")) },
     );
     enter(status, ProcessingPhase::Classifying, now, Why::new("EvidenceCollected", counted));
-    let class = classify(&spec.signal, &spec.target, &found.evidence);
+    let (class, policy) = match &found.classified {
+        Some((class, hash)) => (class.clone(), Some(hash.clone())),
+        None => (classify(&spec.signal, &spec.target, &found.evidence), None),
+    };
     let message = format!("{} {} in {}", class.priority, class.signal_type, class.environment);
     enter(status, ProcessingPhase::Completed, now, Why::new("Classified", message));
     status.evidence = Some(found.evidence.clone());
     status.classification = Some(class);
+    status.classification_policy = policy;
 }

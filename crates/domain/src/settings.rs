@@ -15,6 +15,8 @@ pub struct Settings {
     pub approve_above: f64,
     /// Below this confidence a plan is rejected.
     pub reject_below: f64,
+    /// How many people have to approve a plan that asks, 1 or 2.
+    pub approvers: u8,
     /// How long a finished request is kept (R1.10).
     pub retention: Duration,
     /// What may be remediated (R2.9).
@@ -262,6 +264,7 @@ impl Default for Settings {
             stabilization: Duration::from_mins(2),
             approve_above: 0.9,
             reject_below: 0.7,
+            approvers: 1,
             retention: Duration::from_hours(24),
             scope: Scope::default(),
             dry_run: false,

@@ -35,6 +35,9 @@ enum Command {
     Watch(watch::Options),
     /// Print the history of one request from the store
     Timeline(timeline::Options),
+    /// Evaluate one policy, line by line; the operator runs it for policies from ConfigMaps
+    #[command(hide = true)]
+    PolicyWorker,
     /// Write the CustomResourceDefinitions as YAML
     Crds(generate::Output),
     /// Write the reference documents as Markdown
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
             watch::run(client, &options).await
         }),
         Command::Timeline(options) => single(timeline::run(&options)),
+        Command::PolicyWorker => kubernaut_policy::worker::serve().map_err(Into::into),
         Command::Crds(output) => generate::crds(&output),
         Command::Reference(output) => generate::reference(&output),
     };

@@ -327,6 +327,7 @@ fn decision_settings(config: &Config) -> Settings {
         stabilization: config.verification.stabilization_window.std(),
         approve_above: config.approval.auto_above,
         reject_below: config.approval.reject_below,
+        approvers: config.approval.approvers,
         retention: config.retention.std(),
         scope: holds::scope(config.scope),
         dry_run: config.dry_run,

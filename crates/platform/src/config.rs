@@ -209,6 +209,8 @@ pub struct ApprovalConfig {
     pub auto_above: f64,
     /// A plan with a confidence below this is refused; between the two a person is asked.
     pub reject_below: f64,
+    /// How many different people have to approve where a person is asked: 1 or 2. A policy can ask for more.
+    pub approvers: u8,
 }
 
 /// When a further remediation of the same is held back.

@@ -3,15 +3,17 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use kubernaut_api::execution::Effect;
-use kubernaut_api::{ExecutionPhase, KubernetesExecution, Phase, Staged, WorkflowExecution, names};
+use kubernaut_api::execution::{BlastRadius, Effect};
+use kubernaut_api::{ExecutionPhase, KubernetesExecution, Phase, PolicyRecord, Staged, WorkflowExecution, names};
+use kubernaut_domain::blast;
 use kubernaut_domain::execution::{JobSeen, Seen, wanted_script};
+use kubernaut_domain::policy::safety_input;
 use kubernaut_domain::script::{self, Refusal, Script};
 use kubernaut_domain::stage::passed;
 
 use super::{proof, reach, runner};
 use crate::run::{is_overdue, request_is_over};
-use crate::{Ctx, Error, calls, rehearsal, workflow};
+use crate::{Ctx, Error, calls, policies, rehearsal, workflow};
 
 pub(super) async fn observe(ctx: &Ctx, execution: &KubernetesExecution) -> Result<Seen, Error> {
     let phase = execution.phase();
@@ -22,6 +24,7 @@ pub(super) async fn observe(ctx: &Ctx, execution: &KubernetesExecution) -> Resul
     let mut seen = Seen {
         execution: execution.clone(),
         request_over,
+        policy: None,
         rehearsal: None,
         reach: None,
         script: None,
@@ -79,6 +82,8 @@ async fn look(ctx: &Ctx, execution: &KubernetesExecution, seen: &mut Seen) -> Re
                 seen.reach = Some(reach::of(ctx, execution).await?);
             }
             seen.rehearsal = Some(rehearsal);
+            let reach = seen.reach.as_ref().map(blast::radius);
+            seen.policy = Some(Box::pin(judge(ctx, execution, reach.as_ref())).await?);
         }
         None | Some(ExecutionPhase::Pending | ExecutionPhase::Validating) => {}
         Some(ExecutionPhase::Verifying) => {
@@ -105,4 +110,10 @@ async fn script(ctx: &Ctx, execution: &KubernetesExecution) -> Result<Option<Res
     let Some(wanted) = wanted_script(execution) else { return Ok(None) };
     let registered = calls::get::<ConfigMap>(ctx, &wanted.script).await?;
     Ok(Some(script::prepare(registered.as_ref(), &wanted, &ctx.settings.job.scripts)))
+}
+
+/// What the safety policy says of the action, now: also one that was allowed a minute ago is asked about again.
+async fn judge(ctx: &Ctx, execution: &KubernetesExecution, reach: Option<&BlastRadius>) -> Result<PolicyRecord, Error> {
+    let namespaces = policies::namespaces(ctx, [&execution.spec.target]).await?;
+    Ok(ctx.policies.safety(safety_input(execution, &namespaces, reach)).await?)
 }

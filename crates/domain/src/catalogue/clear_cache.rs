@@ -2,7 +2,7 @@
 
 use kubernaut_api::analysis::Risk;
 
-use super::{ActionSpec, PolicyRule, nothing_more};
+use super::{ActionSpec, PolicyRule, called, nothing_more};
 
 /// On a Service: how its cache is cleared, as `METHOD /path`, such as `POST /admin/cache/clear`. By this annotation
 /// the owner of the Service says that the call may be made, and made twice.
@@ -25,6 +25,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     verification: "The endpoint answered 2xx, and the Service's endpoints are ready.",
     inverse: None,
     rules: &[PolicyRule { api_groups: &[""], resources: &["services"], verbs: &["get"] }],
+    sentence: |target, _| format!("Clear the cache behind {}", called(target)),
     check: nothing_more,
     undo: |_| None,
 };

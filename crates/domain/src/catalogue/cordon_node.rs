@@ -2,7 +2,7 @@
 
 use kubernaut_api::analysis::Risk;
 
-use super::{ActionSpec, PolicyRule, Undo, Values, nothing_more, uncordon_node};
+use super::{ActionSpec, PolicyRule, Undo, Values, called, nothing_more, uncordon_node};
 
 pub(super) static SPEC: ActionSpec = ActionSpec {
     name: "cordon_node",
@@ -16,6 +16,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     inverse: Some("uncordon_node, unless the node was unschedulable before"),
     // `patch` on nodes cannot be narrowed to one field: see the effect's header.
     rules: &[PolicyRule { api_groups: &[""], resources: &["nodes"], verbs: &["get", "patch"] }],
+    sentence: |target, _| format!("Keep new pods away from {} (cordon)", called(target)),
     check: nothing_more,
     undo,
 };

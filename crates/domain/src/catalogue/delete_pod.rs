@@ -3,7 +3,7 @@
 use kubernaut_api::analysis::Risk;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionSpec, Parameter, ParameterType, PolicyRule, uid_required};
+use super::{ActionSpec, Parameter, ParameterType, PolicyRule, called, uid_required};
 
 /// Parameters of delete_pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,10 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     verification: "No pod of that uid exists, and a workload that was healthy before is so again.",
     inverse: None,
     rules: &[PolicyRule { api_groups: &[""], resources: &["pods"], verbs: &["get", "delete"] }],
+    sentence: |target, parameters| {
+        let how = if parameters.get("force") == Some(&true.into()) { ", without waiting for it to end" } else { "" };
+        format!("Delete {}{how}", called(target))
+    },
     check: uid_required,
     undo: |_| None,
 };

@@ -3,7 +3,7 @@
 use kubernaut_api::analysis::Risk;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionSpec, Parameter, ParameterType, PolicyRule, cordon_node, uid_required};
+use super::{ActionSpec, Parameter, ParameterType, PolicyRule, called, cordon_node, uid_required};
 
 /// Parameters of drain_node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,16 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
         PolicyRule { api_groups: &[""], resources: &["pods"], verbs: &["list"] },
         PolicyRule { api_groups: &[""], resources: &["pods/eviction"], verbs: &["create"] },
     ],
+    sentence: |target, parameters| {
+        let lost =
+            [("deleteEmptyDirData", "those with emptyDir data"), ("deleteBarePods", "those that nothing makes anew")];
+        let lost: Vec<_> = lost
+            .iter()
+            .filter(|(name, _)| parameters.get(*name) == Some(&true.into()))
+            .map(|(_, pods)| format!(", also {pods}"))
+            .collect();
+        format!("Evict all pods from {} and keep new ones away (drain){}", called(target), lost.concat())
+    },
     check: uid_required,
     undo: cordon_node::undo,
 };

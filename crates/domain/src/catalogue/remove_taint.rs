@@ -4,7 +4,7 @@ use kubernaut_api::analysis::Risk;
 use kubernaut_api::meta::TargetRef;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Problem, Values};
+use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Problem, Values, called, said};
 
 /// Parameters of remove_taint: every taint that matches all of them goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,12 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     // An undo would have to add a taint, and NoExecute evicts pods without regard to budgets: no action does that.
     inverse: None,
     rules: &[PolicyRule { api_groups: &[""], resources: &["nodes"], verbs: &["get", "patch"] }],
+    sentence: |target, parameters| {
+        let value = said(parameters, "value").map_or_else(String::new, |value| format!("={value}"));
+        let effect = said(parameters, "effect").map_or_else(String::new, |effect| format!(":{effect}"));
+        let key = said(parameters, "key").unwrap_or_default();
+        format!("Remove the taint {key}{value}{effect} from {}", called(target))
+    },
     check,
     undo: |_| None,
 };

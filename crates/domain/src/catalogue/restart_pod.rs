@@ -4,7 +4,7 @@ use kubernaut_api::analysis::Risk;
 use kubernaut_api::meta::TargetRef;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Problem, Values};
+use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Problem, Values, called, said};
 
 /// Parameters of restart_pod: none when the target is the pod, both when it is the pod's owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,10 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
         PolicyRule { api_groups: &[""], resources: &["pods"], verbs: &["get", "delete"] },
         PolicyRule { api_groups: &["apps"], resources: &["replicasets"], verbs: &["get"] },
     ],
+    sentence: |target, parameters| match said(parameters, "pod") {
+        Some(pod) => format!("Restart pod {pod} of {}", called(target)),
+        None => format!("Restart {}", called(target)),
+    },
     check,
     undo: |_| None,
 };

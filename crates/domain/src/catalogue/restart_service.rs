@@ -2,7 +2,7 @@
 
 use kubernaut_api::analysis::Risk;
 
-use super::{ActionSpec, PolicyRule, nothing_more};
+use super::{ActionSpec, PolicyRule, called, nothing_more};
 
 pub(super) static SPEC: ActionSpec = ActionSpec {
     name: "restart_service",
@@ -25,6 +25,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
             verbs: &["get", "patch"],
         },
     ],
+    sentence: |target, _| format!("Restart the workloads behind {}", called(target)),
     check: nothing_more,
     undo: |_| None,
 };

@@ -3,7 +3,7 @@
 use kubernaut_api::analysis::Risk;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Undo, Values, nothing_more};
+use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Undo, Values, called, nothing_more, said};
 
 /// Parameters of rollback_deployment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,10 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
         PolicyRule { api_groups: &["apps"], resources: &["deployments"], verbs: &["get", "patch"] },
         PolicyRule { api_groups: &["apps"], resources: &["replicasets"], verbs: &["list"] },
     ],
+    sentence: |target, parameters| {
+        let from = said(parameters, "fromRevision").map_or_else(String::new, |from| format!(" from revision {from}"));
+        format!("Roll back {}{from} to revision {}", called(target), said(parameters, "toRevision").unwrap_or_default())
+    },
     check: nothing_more,
     undo,
 };

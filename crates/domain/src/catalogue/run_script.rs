@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use kubernaut_api::analysis::Risk;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{ActionSpec, Parameter, ParameterType, Undo, Values, nothing_more};
+use super::{ActionSpec, Parameter, ParameterType, Undo, Values, called, nothing_more, said};
 
 /// Parameters of run_script.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +68,17 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     inverse: Some("the script that the registration names as its inverse, with the same arguments"),
     // What it may do is for its own ServiceAccount to say; none is made for it.
     rules: &[],
+    sentence: |target, parameters| {
+        let arguments = parameters.get("arguments").and_then(Value::as_object).into_iter().flatten();
+        let arguments: Vec<_> =
+            arguments.map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default())).collect();
+        let with = if arguments.is_empty() { String::new() } else { format!(" with {}", arguments.join(", ")) };
+        format!(
+            "Run the registered script {} for {}{with}",
+            said(parameters, "script").unwrap_or_default(),
+            called(target)
+        )
+    },
     check: nothing_more,
     undo,
 };

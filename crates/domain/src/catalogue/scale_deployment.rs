@@ -3,7 +3,7 @@
 use kubernaut_api::analysis::Risk;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Undo, Values, nothing_more};
+use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Undo, Values, called, nothing_more, said};
 
 /// Parameters of scale_deployment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
         PolicyRule { api_groups: &["apps"], resources: &["deployments"], verbs: &["get", "patch"] },
         PolicyRule { api_groups: &["autoscaling"], resources: &["horizontalpodautoscalers"], verbs: &["list"] },
     ],
+    sentence: |target, parameters| {
+        format!("Scale {} to {} replicas", called(target), said(parameters, "replicas").unwrap_or_default())
+    },
     check: nothing_more,
     undo,
 };

@@ -2,7 +2,7 @@
 
 use kubernaut_api::analysis::Risk;
 
-use super::{ActionSpec, PolicyRule, Undo, Values, cordon_node, nothing_more};
+use super::{ActionSpec, PolicyRule, Undo, Values, called, cordon_node, nothing_more};
 
 pub(super) static SPEC: ActionSpec = ActionSpec {
     name: "uncordon_node",
@@ -15,6 +15,7 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
     verification: "The node is schedulable.",
     inverse: Some("cordon_node, if the node was unschedulable before"),
     rules: &[PolicyRule { api_groups: &[""], resources: &["nodes"], verbs: &["get", "patch"] }],
+    sentence: |target, _| format!("Let new pods onto {} again (uncordon)", called(target)),
     check: nothing_more,
     undo,
 };

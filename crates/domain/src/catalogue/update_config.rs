@@ -7,7 +7,7 @@ use kubernaut_api::meta::TargetRef;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Problem, Undo, Values};
+use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Problem, Undo, Values, called};
 
 /// Parameters of update_config.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,17 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
             verbs: &["get", "list", "patch"],
         },
     ],
+    sentence: |target, parameters| {
+        let data = parameters.get("data").and_then(Value::as_object);
+        let keys = |removed: bool| {
+            let of = |(key, value): (&String, &Value)| (value.is_null() == removed).then(|| key.clone());
+            data.into_iter().flatten().filter_map(of).collect::<Vec<_>>().join(", ")
+        };
+        let parts = [("set", keys(false)), ("remove", keys(true))];
+        let parts: Vec<_> =
+            parts.iter().filter(|(_, keys)| !keys.is_empty()).map(|(verb, keys)| format!("{verb} {keys}")).collect();
+        format!("Change {}: {}; then restart the workloads that read it", called(target), parts.join(" and "))
+    },
     check,
     undo,
 };

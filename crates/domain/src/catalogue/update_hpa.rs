@@ -4,7 +4,7 @@ use kubernaut_api::analysis::Risk;
 use kubernaut_api::meta::TargetRef;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Problem, Undo, Values};
+use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Problem, Undo, Values, called, said};
 
 /// Parameters of update_hpa: what is absent stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,14 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
         resources: &["horizontalpodautoscalers"],
         verbs: &["get", "patch"],
     }],
+    sentence: |target, parameters| {
+        let ends = [("minReplicas", "at least"), ("maxReplicas", "at most")];
+        let ends: Vec<_> = ends
+            .iter()
+            .filter_map(|(name, words)| said(parameters, name).map(|number| format!("{words} {number}")))
+            .collect();
+        format!("Let {} scale to {} replicas", called(target), ends.join(" and "))
+    },
     check,
     undo,
 };

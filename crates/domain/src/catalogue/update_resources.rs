@@ -4,7 +4,7 @@ use kubernaut_api::analysis::Risk;
 use kubernaut_api::meta::TargetRef;
 use serde::{Deserialize, Serialize};
 
-use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Problem, Quantity, Undo, Values};
+use super::{ActionSpec, Parameter, ParameterType, PolicyRule, Problem, Quantity, Undo, Values, called, said};
 
 /// Parameters of update_resources: what is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,20 @@ pub(super) static SPEC: ActionSpec = ActionSpec {
         resources: &["deployments", "statefulsets", "daemonsets"],
         verbs: &["get", "patch"],
     }],
+    sentence: |target, parameters| {
+        let settings = [
+            ("memoryLimit", "memory limit"),
+            ("memoryRequest", "memory request"),
+            ("cpuLimit", "CPU limit"),
+            ("cpuRequest", "CPU request"),
+        ];
+        let settings: Vec<_> = settings
+            .iter()
+            .filter_map(|(name, words)| said(parameters, name).map(|amount| format!("{words} {amount}")))
+            .collect();
+        let container = said(parameters, "container").unwrap_or_default();
+        format!("Give container {container} of {} {}", called(target), settings.join(", "))
+    },
     check,
     undo,
 };

@@ -2,12 +2,12 @@
 //! were asked about by their analysis.
 
 use kubernaut_api::analysis::Risk;
-use kubernaut_api::approval::Decision;
 use kubernaut_api::workflow::{Step, WorkflowExecutionStatus};
 use kubernaut_api::{RemediationApproval, RemediationApprovalSpec, WorkflowPhase, names};
 
 use super::{Seen, begin, over, steps};
 use crate::analysis::APPROVAL_EXPIRED;
+use crate::approval::{self, Answer};
 use crate::plan;
 use crate::request::child_of;
 use crate::stage::{Why, after, enter, passed};
@@ -34,27 +34,15 @@ pub(super) fn answer(status: &mut WorkflowExecutionStatus, seen: &Seen) {
         enter(status, WorkflowPhase::Cancelled, now, over(seen, "before a step started"));
         return;
     }
-    let asked = status.plan_hash.as_deref();
-    let given = seen
-        .approval
-        .as_ref()
-        .filter(|approval| Some(approval.spec.plan_hash.as_str()) == asked)
-        .and_then(|approval| approval.status.as_ref());
-    let by = given.and_then(|given| given.decided_by.as_deref()).unwrap_or("someone");
-    let comment = given.and_then(|given| given.comment.as_deref()).map_or_else(String::new, |text| format!(": {text}"));
-    match given.and_then(|given| given.decision) {
-        // An answer given in time counts even when it is read late.
-        Some(Decision::Approved) => {
-            begin(status, seen, Why::new("Approved", format!("approved by {by}{comment}")));
+    let requested_by = approval::requested_by(&seen.workflow);
+    let given = approval::answer(seen.approval.as_ref(), status.plan_hash.as_deref(), requested_by.as_deref(), now);
+    match given {
+        Answer::Approved(by) => begin(status, seen, Why::new("Approved", by)),
+        Answer::Rejected(by) => enter(status, WorkflowPhase::Failed, now, Why::new("RejectedByPerson", by)),
+        Answer::Missing | Answer::Half if passed(status.phase_deadline.as_ref(), now) => {
+            enter(status, WorkflowPhase::Failed, now, Why::new(APPROVAL_EXPIRED, approval::lapsed(&given)));
         }
-        Some(Decision::Rejected) => {
-            let why = Why::new("RejectedByPerson", format!("rejected by {by}{comment}"));
-            enter(status, WorkflowPhase::Failed, now, why);
-        }
-        None if passed(status.phase_deadline.as_ref(), now) => {
-            enter(status, WorkflowPhase::Failed, now, Why::new(APPROVAL_EXPIRED, "nobody answered in time"));
-        }
-        None => {}
+        Answer::Missing | Answer::Half => {}
     }
 }
 
@@ -81,6 +69,9 @@ pub(super) fn question(status: &WorkflowExecutionStatus, seen: &Seen) -> Option<
             confidence: 1.0,
             summary: of,
             steps: steps.iter().map(plan::sentence).collect(),
+            reason: format!("risk {:?}", plan::risk(steps).unwrap_or(Risk::High)),
+            approvers: seen.settings.approvers.clamp(1, 2),
+            requested_by: approval::requested_by(&seen.workflow),
             expires_at,
         },
         status: None,

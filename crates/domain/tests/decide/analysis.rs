@@ -2,15 +2,21 @@
 
 use kubernaut_api::analysis::{Citation, Risk};
 use kubernaut_api::approval::Decision;
+use kubernaut_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kubernaut_api::workflow::Step;
-use kubernaut_api::{AIAnalysis, Evidence, RemediationApprovalStatus, RequestPhase, ResourceExt, TargetRef};
+use kubernaut_api::{
+    AIAnalysis, Evidence, MicroTime, RemediationApproval, RemediationApprovalStatus, RequestPhase, ResourceExt,
+    TargetRef, Time,
+};
 use kubernaut_domain::analysis::{Plan, Seen, decide};
 use kubernaut_domain::diagnosis::{Diagnosis, Finding};
 use kubernaut_domain::plan;
 use kubernaut_domain::stage::Next;
 use serde_json::json;
 
-use crate::given::{REQUEST, assert_owned, assert_sound, at, evidence, finding, made, settings, step, target, trail};
+use crate::given::{
+    REQUEST, allowed, assert_owned, assert_sound, at, evidence, finding, made, settings, step, target, trail,
+};
 use crate::request;
 
 fn analysis() -> AIAnalysis {
@@ -24,6 +30,8 @@ pub fn begun(diagnosis: Option<Diagnosis>) -> Seen {
         request_over: false,
         evidence: Some(evidence()),
         answer: diagnosis.map(|diagnosis| ("builtin".to_owned(), diagnosis)),
+        policy: Some(allowed()),
+        requested_by: None,
         approval: None,
         settings: settings(),
         now: at(0),
@@ -77,13 +85,25 @@ pub fn asked() -> Seen {
 
 fn say(seen: &mut Seen, decision: Decision) {
     if let Some(approval) = &mut seen.approval {
+        taken(approval, &at(30));
         approval.status = Some(RemediationApprovalStatus {
             decision: Some(decision),
             decided_by: Some("ada".into()),
             comment: Some("looks right".into()),
-            conditions: vec![],
+            ..RemediationApprovalStatus::default()
         });
     }
+}
+
+/// The API server's record of when the status was written.
+fn taken(approval: &mut RemediationApproval, when: &MicroTime) {
+    let write = ManagedFieldsEntry {
+        manager: Some("kubectl-patch".into()),
+        subresource: Some("status".into()),
+        time: Some(Time(when.0)),
+        ..ManagedFieldsEntry::default()
+    };
+    approval.metadata.managed_fields = Some(vec![write]);
 }
 
 #[test]
@@ -125,9 +145,9 @@ fn a_question_names_the_plan_its_risk_and_when_it_lapses() {
     assert_eq!(plan.status.approval_name, question.metadata.name);
     assert_owned(question.as_ref(), &seen.analysis, &[]);
     assert_eq!(Some(&question.spec.plan_hash), plan.status.plan.as_ref().map(|plan| &plan.hash));
-    assert_eq!(question.spec.steps, ["rollback_deployment on Deployment/shop/web (toRevision=3)"]);
+    assert_eq!(question.spec.steps, ["Roll back Deployment shop/web to revision 3"]);
     assert_eq!((question.spec.risk, question.spec.expires_at), (Risk::Medium, at(900)));
-    assert_eq!(plan.next, Next::At(at(900)));
+    assert_eq!(plan.next, Next::At(at(600)), "to announce that it is about to lapse");
     assert_eq!(plan.notices.len(), 1);
     assert!(advance(&mut seen).0.notices.is_empty(), "it is announced once");
 }

@@ -7,7 +7,7 @@ use kubernaut_domain::execution::{JobPlan, JobSeen, Plan, Seen, decide};
 use kubernaut_domain::health::Health;
 use kubernaut_domain::stage::Next;
 
-use crate::given::{REQUEST, assert_sound, at, changed, job_ref, later, settings, step, trail};
+use crate::given::{REQUEST, allowed, assert_sound, at, changed, job_ref, later, settings, step, trail};
 use crate::workflow;
 
 pub fn execution() -> KubernetesExecution {
@@ -25,6 +25,7 @@ pub fn begun() -> Seen {
     Seen {
         execution: execution(),
         request_over: false,
+        policy: Some(allowed()),
         rehearsal: Some(changed()),
         reach: Some(Reach::default()),
         script: None,

@@ -13,8 +13,8 @@ use kubernaut_api::request::Signal;
 use kubernaut_api::workflow::{OnFailure, Step};
 use kubernaut_api::{
     AIAnalysis, AnalysisPhase, Evidence, ExecutionPhase, KubernetesExecution, KubernetesExecutionStatus, MicroTime,
-    ObjectMeta, ProcessingPhase, RemediationProcessing, RemediationRequest, RemediationRequestSpec,
-    RemediationRequestStatus, RequestPhase, Resource, TargetRef, Transition, WorkflowExecution,
+    ObjectMeta, PolicyDecision, PolicyRecord, ProcessingPhase, RemediationProcessing, RemediationRequest,
+    RemediationRequestSpec, RemediationRequestStatus, RequestPhase, Resource, TargetRef, Transition, WorkflowExecution,
     WorkflowExecutionStatus, WorkflowPhase,
 };
 use kubernaut_domain::diagnosis::Finding;
@@ -137,6 +137,17 @@ pub fn made<K: Resource<DynamicType = ()>>(mut object: K) -> K {
     to.get_or_insert(uid);
     generation.get_or_insert(1);
     object
+}
+
+/// A policy that has nothing against it.
+pub fn allowed() -> PolicyRecord {
+    PolicyRecord {
+        decision: PolicyDecision::Allow,
+        hash: "ab".repeat(32),
+        source: "default".into(),
+        messages: vec![],
+        approvers: None,
+    }
 }
 
 /// A status of an execution whose Job has changed the target.

@@ -12,7 +12,7 @@ fn processing() -> RemediationProcessing {
 }
 
 pub fn found() -> Found {
-    Found { evidence: evidence(), degraded: vec![], target_found: true }
+    Found { evidence: evidence(), degraded: vec![], classified: None, target_found: true }
 }
 
 /// What is seen of a new processing.

@@ -166,7 +166,7 @@ fn an_accepted_plan_leads_to_a_workflow_owned_by_the_analysis_with_a_snapshot_of
     assert_owned(child.as_ref(), &analysis, &["kubernaut.io/outbox"]);
     assert_eq!((child.spec.plan_hash, child.spec.steps), (Some(chosen.hash), chosen.steps));
     assert_eq!((child.spec.parallelism, child.spec.dry_run), (5, false));
-    assert_eq!(plan.status.message.as_deref(), Some("rollback_deployment on Deployment/shop/web (toRevision=3)"));
+    assert_eq!(plan.status.message.as_deref(), Some("Roll back Deployment shop/web to revision 3"));
     assert_eq!(plan.notices.len(), 1);
     assert!(!plan.notices[0].warning);
 }

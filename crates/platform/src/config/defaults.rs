@@ -88,7 +88,7 @@ impl Default for VerificationConfig {
 
 impl Default for ApprovalConfig {
     fn default() -> Self {
-        Self { auto_above: 0.9, reject_below: 0.7 }
+        Self { auto_above: 0.9, reject_below: 0.7, approvers: 1 }
     }
 }
 

@@ -103,6 +103,9 @@ impl Config {
             format!("needs 0 <= rejectBelow ({reject}) <= autoAbove ({auto}) <= 1"),
         );
 
+        let approvers = self.approval.approvers;
+        need((1..=2).contains(&approvers), "approval.approvers", format!("must be 1 or 2, not {approvers}"));
+
         let election = &self.leader_election;
         need(
             election.lease_duration >= Duration::from_secs(1),

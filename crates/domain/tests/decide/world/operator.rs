@@ -12,7 +12,7 @@ use kubernaut_domain::request::Child;
 use kubernaut_domain::{analysis, execution, processing, request, workflow};
 
 use super::{Lost, Running, World};
-use crate::given::{changed, evidence, finding};
+use crate::given::{allowed, changed, evidence, finding};
 
 pub(super) fn reconcile_request(world: &mut World, name: &str) -> Result<(), Lost> {
     let Some(request) = world.watched::<RemediationRequest>(name) else { return Ok(()) };
@@ -61,7 +61,8 @@ pub(super) fn reconcile_request(world: &mut World, name: &str) -> Result<(), Los
 pub(super) fn reconcile_processing(world: &mut World, name: &str) -> Result<(), Lost> {
     let Some(processing) = world.watched::<RemediationProcessing>(name) else { return Ok(()) };
     let request_over = world.request_is_over(&processing.spec.request);
-    let found = (!request_over).then(|| Found { evidence: evidence(), degraded: vec![], target_found: true });
+    let found =
+        (!request_over).then(|| Found { evidence: evidence(), degraded: vec![], classified: None, target_found: true });
     let seen = processing::Seen { processing: processing.clone(), request_over, found, now: world.now() };
     world.write_status(&processing, processing::decide(&seen).status)
 }
@@ -73,6 +74,8 @@ pub(super) fn reconcile_analysis(world: &mut World, name: &str) -> Result<(), Lo
         request_over: world.request_is_over(&analysis.spec.request),
         evidence: None,
         answer: None,
+        policy: Some(allowed()),
+        requested_by: None,
         approval: None,
         settings: world.settings.clone(),
         now: world.now(),
@@ -119,6 +122,7 @@ pub(super) fn reconcile_execution(world: &mut World, name: &str) -> Result<(), L
         request_over: !phase.is_some_and(Phase::is_terminal)
             && execution.spec.undoes.is_none()
             && world.request_is_over(&execution.spec.request),
+        policy: before.then(allowed),
         rehearsal: before.then(changed),
         reach: before.then(Reach::default),
         script: None,
