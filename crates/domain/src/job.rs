@@ -28,8 +28,9 @@ pub const SCRIPT_CONTAINER: &str = "script";
 const LOOK: Duration = Duration::from_secs(45);
 
 /// Runs the text, passes its output on as the container's log, and leaves its last line as the termination message.
-/// A shell and `date` are all that it needs. Past the time for its start it runs nothing.
-const WRAPPER: &str = r#"if [ "$(date +%s)" -ge "$KUBERNAUT_START_BEFORE" ]; then
+/// A shell and `date` are all that it needs. Past the time for its start, or without a
+/// clock to tell, it runs nothing.
+const WRAPPER: &str = r#"if ! [ "$(date +%s)" -lt "$KUBERNAUT_START_BEFORE" ]; then
   echo "started too late" >/dev/termination-log; exit 97
 fi
 code=$(

@@ -91,6 +91,16 @@ impl Operator {
         Self::configured(config).await
     }
 
+    /// The operator with times that suit tests and these settings over them. A process has either this one or another.
+    pub async fn installed_with(execution: Value) -> Result<Self> {
+        let config = json!({
+            "verification": { "stabilizationWindow": format!("{}s", STABILIZATION.as_secs()) },
+            "retention": "30m",
+            "execution": execution,
+        });
+        Self::configured(config).await
+    }
+
     /// The operator as users have it, with default values. A process has either this one or the other.
     pub async fn with_default_values() -> Result<Self> {
         Self::configured(json!({})).await
