@@ -25,7 +25,7 @@ use crate::health::Health;
 use crate::script::{RUN_SCRIPT, Refusal, Script};
 use crate::settings::Settings;
 use crate::stage::{Next, Notice, Why, after, enter, passed};
-use crate::{catalogue, job, notices, policy};
+use crate::{catalogue, drift, job, notices, policy};
 
 /// Everything the decision depends on.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Seen {
     pub rehearsal: Option<ActionResult>,
     /// What the action reaches; read together with the rehearsal.
     pub reach: Option<Reach>,
+    /// The target as the execution left it that this one undoes; `None` for one that undoes nothing.
+    pub left: Option<TargetMark>,
     /// The registered script that the next Job would run, or why it may not; `None` for other actions.
     pub script: Option<Result<Script, Refusal>>,
     /// The Job of the derived name.
@@ -237,6 +239,10 @@ fn validate(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
         fail(status, seen, Why::new(reason, format!("the rehearsal was refused: {}", rehearsal.message)));
         return JobPlan::Leave;
     }
+    if let Some(drift) = undone_drift(seen, rehearsal) {
+        fail(status, seen, Why::new(drift::DRIFTED, format!("{drift}, so the step is not undone")));
+        return JobPlan::Leave;
+    }
     let Some(reach) = &seen.reach else {
         fail(status, seen, Why::new("BlastRadiusUnknown", "what the action reaches could not be computed"));
         return JobPlan::Leave;
@@ -255,6 +261,19 @@ fn validate(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
     status.phase_deadline =
         Some(after(&after(now, start + START_GRACE + std::time::Duration::from(spec.timeout)), GRACE));
     create(status, seen)
+}
+
+/// How somebody else has changed the target since the step that is to be undone. Other steps of the same request may
+/// have, and are undone themselves.
+fn undone_drift(seen: &Seen, rehearsal: &ActionResult) -> Option<String> {
+    let spec = &seen.execution.spec;
+    let (undone, left, now) = (spec.undoes.as_ref()?, seen.left.as_ref()?, rehearsal.target.as_ref()?);
+    let of_request =
+        |name: &String| name.split_once('-').is_some_and(|(_, rest)| rest.starts_with(&format!("{}-", spec.request)));
+    match &now.changed_by {
+        Some(by) if by != undone && of_request(by) => None,
+        _ => drift::between(left, now),
+    }
 }
 
 /// Makes the Job that acts; fails when what it would run has changed meanwhile.

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use kubernaut_api::execution::{BlastRadius, Effect};
+use kubernaut_api::execution::{BlastRadius, Effect, TargetMark};
 use kubernaut_api::{ExecutionPhase, KubernetesExecution, Phase, PolicyRecord, Staged, WorkflowExecution, names};
 use kubernaut_domain::blast;
 use kubernaut_domain::execution::{JobSeen, Seen, wanted_script};
@@ -27,6 +27,7 @@ pub(super) async fn observe(ctx: &Ctx, execution: &KubernetesExecution) -> Resul
         policy: None,
         rehearsal: None,
         reach: None,
+        left: None,
         script: None,
         job: JobSeen::Absent,
         trace: None,
@@ -81,6 +82,7 @@ async fn look(ctx: &Ctx, execution: &KubernetesExecution, seen: &mut Seen) -> Re
             if matches!(rehearsal.effect, Effect::Changed | Effect::Unchanged) {
                 seen.reach = Some(reach::of(ctx, execution).await?);
             }
+            seen.left = left(ctx, execution).await?;
             seen.rehearsal = Some(rehearsal);
             let reach = seen.reach.as_ref().map(blast::radius);
             seen.policy = Some(Box::pin(judge(ctx, execution, reach.as_ref())).await?);
@@ -103,6 +105,13 @@ async fn look(ctx: &Ctx, execution: &KubernetesExecution, seen: &mut Seen) -> Re
         }
     }
     Ok(())
+}
+
+/// The target as the execution left it that this one undoes.
+async fn left(ctx: &Ctx, execution: &KubernetesExecution) -> Result<Option<TargetMark>, Error> {
+    let Some(undone) = &execution.spec.undoes else { return Ok(None) };
+    let undone = calls::get::<KubernetesExecution>(ctx, undone).await?;
+    Ok(undone.and_then(|undone| undone.status?.result?.target))
 }
 
 /// The registered script that the next Job runs; `None` when it runs another action.

@@ -10,6 +10,7 @@ use kubernaut_api::{WorkflowPhase, names};
 
 use super::condition::Condition;
 use super::{Seen, execution, over, steps, undo};
+use crate::drift::DRIFTED;
 use crate::execution::{ROLLED_BACK, effect_of, may_retry};
 use crate::stage::{Why, after, enter, passed, sentence};
 
@@ -224,7 +225,12 @@ fn failure(status: &WorkflowExecutionStatus, steps: &[Step], late: bool, count: 
         let others = status.steps.iter().filter(|other| other.name != state.name);
         // Only where nothing else was done is everything as it was before.
         let alone = others.into_iter().all(|other| !matches!(other.effect, Some(Effect::Changed | Effect::Unknown)));
-        let reason = if state.reason.as_deref() == Some(ROLLED_BACK) && alone { ROLLED_BACK } else { "StepFailed" };
+        let reason = match state.reason.as_deref() {
+            Some(ROLLED_BACK) if alone => ROLLED_BACK,
+            // Whether it helped cannot be told: that is for the request to say.
+            Some(DRIFTED) if alone => DRIFTED,
+            _ => "StepFailed",
+        };
         return Some((Why::new(reason, format!("step {}: {}", state.name, state.message)), step.on_failure));
     }
     late.then(|| (Why::new("ExecutingTimedOut", format!("the deadline passed; {count}")), OnFailure::Fail))

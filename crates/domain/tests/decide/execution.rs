@@ -28,6 +28,7 @@ pub fn begun() -> Seen {
         policy: Some(allowed()),
         rehearsal: Some(changed()),
         reach: Some(Reach::default()),
+        left: None,
         script: None,
         job: JobSeen::Absent,
         trace: None,

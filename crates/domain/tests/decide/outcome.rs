@@ -244,3 +244,24 @@ fn only_what_failed_before_it_ran_for_a_cause_that_may_pass_may_be_tried_again()
     }
     assert!(!may_retry(&walk(ExecutionPhase::Executing).execution), "it has not failed");
 }
+
+#[test]
+fn a_step_is_not_undone_over_somebody_elses_change() {
+    let own = |name: &str, generation: i64| TargetMark { changed_by: Some(name.into()), ..mark(generation) };
+    let undone = "ke-rr-0123456789ab-1-first";
+    for (now, expect) in [
+        (own(undone, 5), "Executing RehearsalPassed"),
+        // An autoscaler has raised its replicas.
+        (TargetMark { spec_hash: mark(5).spec_hash, ..own(undone, 6) }, "Executing RehearsalPassed"),
+        // A later step of the same request, undone before.
+        (own("ke-rr-0123456789ab-1-second", 7), "Executing RehearsalPassed"),
+        (own(undone, 6), "Failed TargetDrifted"),
+        (own("ke-rr-other-1-x", 6), "Failed TargetDrifted"),
+    ] {
+        let mut seen = crate::execution::begun();
+        seen.execution.spec.undoes = Some(undone.into());
+        seen.left = Some(own(undone, 5));
+        seen.rehearsal = Some(ActionResult { target: Some(now.clone()), ..changed() });
+        assert_eq!(advance(&mut seen).1.last().map(String::as_str), Some(expect), "{now:?}");
+    }
+}

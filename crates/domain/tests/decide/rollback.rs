@@ -356,3 +356,17 @@ fn what_undoes_is_not_stopped_by_the_end_of_its_request_and_proves_no_health() {
         assert_eq!((trail, plan.job), (vec!["Completed Undone".to_owned()], JobPlan::Release));
     }
 }
+
+#[test]
+fn a_target_that_somebody_else_changed_is_told_as_that_where_nothing_else_was_done() {
+    let mut alone = begun(vec![step("a", &[])]);
+    advance(&mut alone);
+    ends(&mut alone, "a", ExecutionPhase::Failed, "TargetDrifted", Some(Effect::Changed));
+    assert_eq!(advance(&mut alone).1, ["Failed TargetDrifted"]);
+    let mut second = begun(vec![step("a", &[]), step("b", &["a"])]);
+    advance(&mut second);
+    changed(&mut second, "a");
+    advance(&mut second);
+    ends(&mut second, "b", ExecutionPhase::Failed, "TargetDrifted", Some(Effect::Changed));
+    assert_eq!(advance(&mut second).1, ["Failed StepFailed"]);
+}

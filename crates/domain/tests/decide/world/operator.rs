@@ -125,6 +125,7 @@ pub(super) fn reconcile_execution(world: &mut World, name: &str) -> Result<(), L
         policy: before.then(allowed),
         rehearsal: before.then(changed),
         reach: before.then(Reach::default),
+        left: None,
         script: None,
         trace: None,
         live: None,
