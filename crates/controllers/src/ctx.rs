@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::metrics::Metrics;
 use crate::rehearsal::Rehearsals;
+use crate::request::Others;
 use crate::targets::Targets;
 use crate::{calls, policies};
 
@@ -39,6 +40,9 @@ pub struct Ctx {
     pub(crate) policies_read: watch::Sender<bool>,
     pub(crate) rehearsals: Rehearsals,
     pub(crate) targets: Targets,
+    pub(crate) requests: Others,
+    /// Held by who decides whether its Job may be made, until that is written.
+    pub(crate) ledger: tokio::sync::Mutex<()>,
     recorder: Recorder,
     failures: Mutex<HashMap<String, u32>>,
     superseded: Mutex<HashMap<String, String>>,
@@ -62,6 +66,8 @@ impl Ctx {
             targets: Targets::new(client.clone()),
             policies: Policies::new(policies::this_program()),
             policies_read: watch::Sender::new(false),
+            requests: Others::default(),
+            ledger: tokio::sync::Mutex::default(),
             failures: Mutex::default(),
             superseded: Mutex::default(),
             client,

@@ -17,6 +17,7 @@ pub mod processing;
 pub mod rehearsal;
 pub mod request;
 pub mod run;
+pub mod scope;
 pub mod targets;
 pub mod workflow;
 

@@ -4,6 +4,7 @@
 //! recorded, and a recorded Job that is gone without a result is never made again. A Job whose pod does not start in
 //! time is given up while its pod can still say why; its runner refuses to begin later, so nothing races with that.
 
+mod admission;
 mod outcome;
 mod retry;
 mod rollback;
@@ -12,7 +13,7 @@ mod verify;
 use kubernaut_api::execution::{ActionResult, Effect, ExecutionPhase, JobRef, KubernetesExecutionStatus, TargetMark};
 use kubernaut_api::k8s_openapi::api::batch::v1::Job;
 use kubernaut_api::meta::Phase;
-use kubernaut_api::{KubernetesExecution, MicroTime, PolicyDecision, PolicyRecord, ResourceExt, names};
+use kubernaut_api::{EventReason, KubernetesExecution, MicroTime, PolicyDecision, PolicyRecord, ResourceExt, names};
 
 pub use outcome::{JOB_DIED, Trace};
 pub use retry::{is_passing, may_retry};
@@ -20,6 +21,7 @@ pub use rollback::ROLLED_BACK;
 pub use verify::needs_health_of_target;
 
 use crate::blast::{self, Reach};
+use crate::budget::Entry;
 use crate::catalogue::{RunScript, Values};
 use crate::health::Health;
 use crate::script::{RUN_SCRIPT, Refusal, Script};
@@ -36,6 +38,8 @@ pub struct Seen {
     pub request_over: bool,
     /// What the safety policy says; asked until the Job is made.
     pub policy: Option<PolicyRecord>,
+    /// When the request's execution has to be over, where there is a request.
+    pub request_deadline: Option<MicroTime>,
     /// What the rehearsal said; asked for before the Job is made only.
     pub rehearsal: Option<ActionResult>,
     /// What the action reaches; read together with the rehearsal.
@@ -44,6 +48,10 @@ pub struct Seen {
     pub left: Option<TargetMark>,
     /// The registered script that the next Job would run, or why it may not; `None` for other actions.
     pub script: Option<Result<Script, Refusal>>,
+    /// All executions that there are; looked at before the Job is made only, and nobody else starts meanwhile.
+    pub ledger: Vec<Entry>,
+    /// Why nobody has put the target under Kubernaut's care, if so; looked at with the rehearsal.
+    pub unmanaged: Option<String>,
     /// The Job of the derived name.
     pub job: JobSeen,
     /// What the target itself says; looked at where a Job left no result.
@@ -58,6 +66,16 @@ pub struct Seen {
     pub settings: Settings,
     /// The time.
     pub now: MicroTime,
+}
+
+impl Seen {
+    /// True when the Job may be made unless budgets or scope say otherwise: both are to be looked at.
+    pub fn may_start(&self) -> bool {
+        let phase = self.execution.status.as_ref().and_then(|status| status.phase);
+        let before = matches!(phase, None | Some(ExecutionPhase::Pending | ExecutionPhase::Validating));
+        let rehearsed = self.rehearsal.as_ref().map(|rehearsal| rehearsal.effect);
+        before && !self.request_over && matches!(rehearsed, Some(Effect::Changed | Effect::Unchanged))
+    }
 }
 
 /// Name of the Job that an execution waits for: the one that acts or, once that is to be undone, the one
@@ -155,14 +173,28 @@ pub fn decide(seen: &Seen) -> Plan {
     let mut status = seen.execution.status.clone().unwrap_or_default();
     status.observed_generation = seen.execution.metadata.generation;
     let recorded = status.transitions.len();
+    let held = status.block_reason;
     let plan = proceed(&mut status, seen);
+    if status.phase != Some(ExecutionPhase::Validating) {
+        (status.block_reason, status.next_attempt_at) = (None, None);
+    }
     let ended = status.phase.is_some_and(Phase::is_terminal);
     let (given_up, judged) = (outcome::given_up_at(&status, seen), outcome::judged_at(seen));
-    let times = [status.phase_deadline.as_ref(), given_up.as_ref(), judged.as_ref(), seen.settles_at.as_ref()];
+    let times = [
+        status.phase_deadline.as_ref(),
+        status.next_attempt_at.as_ref(),
+        given_up.as_ref(),
+        judged.as_ref(),
+        seen.settles_at.as_ref(),
+    ];
     // What has passed needs nothing more, or waits for the Job's leave, and the watch of Jobs tells of that.
     let next =
         if ended { Next::OnChange } else { Next::earliest(times.map(|time| time.filter(|time| **time > seen.now))) };
-    let notices = notices::of_execution(&status.transitions[recorded..]);
+    let mut notices = notices::of_execution(&status.transitions[recorded..]);
+    if status.block_reason.is_some() && status.block_reason != held {
+        let note = status.message.clone().unwrap_or_default();
+        notices.push(Notice { warning: true, reason: EventReason::ActionHeld, note });
+    }
     Plan { status, job: plan, notices, next }
 }
 
@@ -254,6 +286,9 @@ fn validate(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
     }
     if spec.dry_run && spec.action == RUN_SCRIPT {
         enter(status, ExecutionPhase::Completed, now, Why::new("DryRun", rehearsal.message.clone()));
+        return JobPlan::Leave;
+    }
+    if !admission::admit(status, seen) {
         return JobPlan::Leave;
     }
     enter(status, ExecutionPhase::Executing, now, Why::new("RehearsalPassed", rehearsal.message.clone()));

@@ -6,6 +6,7 @@
 pub mod analysis;
 pub mod approval;
 pub mod blast;
+pub mod budget;
 pub mod catalogue;
 pub mod classify;
 pub mod diagnosis;

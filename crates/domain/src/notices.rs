@@ -83,6 +83,7 @@ pub fn of_execution(new: &[Transition]) -> Vec<Notice> {
         ("Failed", "RolledBack") => Some(EventReason::ActionUndone),
         ("Failed", "RollbackFailed" | "VerifyingTimedOut") => Some(EventReason::UndoFailed),
         ("Failed", "ValidatingTimedOut" | "ExecutingTimedOut") => Some(EventReason::ActionTimedOut),
+        ("Failed", "ResourceBusy" | "Budget" | "ProtectedNamespace" | "Unmanaged") => Some(EventReason::ActionHeld),
         ("Failed", _) => Some(EventReason::ActionFailed),
         _ => None,
     });
@@ -220,6 +221,7 @@ mod tests {
         for (from, to, reason, expect) in [
             ("Validating", "Failed", "Forbidden", "RehearsalRefused"),
             ("Validating", "Failed", "ValidatingTimedOut", "ActionTimedOut"),
+            ("Validating", "Failed", "Budget", "ActionHeld"),
             ("Executing", "Failed", "JobNotStarted", "JobNotStarted"),
             ("Executing", "Failed", "OutcomeUnknown", "OutcomeUnknown"),
             ("Executing", "Failed", "ExecutingTimedOut", "ActionTimedOut"),

@@ -4,16 +4,19 @@
 //! owned by the one before. Deliberately absent: how any of them does its work.
 
 mod children;
+mod hold;
+mod verify;
 
 use kubernaut_api::meta::Phase;
 use kubernaut_api::request::{RemediationRequestStatus, RequestPhase};
 use kubernaut_api::workflow::StepStatus;
 use kubernaut_api::{
-    AIAnalysis, AnalysisPhase, MicroTime, Outcome, ProcessingPhase, RemediationProcessing, RemediationRequest,
-    TargetRef, WorkflowExecution, WorkflowPhase,
+    AIAnalysis, AnalysisPhase, EventReason, MicroTime, Outcome, ProcessingPhase, RemediationProcessing,
+    RemediationRequest, TargetRef, WorkflowExecution, WorkflowPhase,
 };
 
 pub(crate) use children::{child_of, owned_by};
+pub use hold::{Neighbours, Working};
 
 use crate::analysis::APPROVAL_EXPIRED;
 use crate::drift::DRIFTED;
@@ -22,6 +25,8 @@ use crate::health::Health;
 use crate::settings::{Limits, Settings};
 use crate::stage::{Next, Notice, Why, after, enter, passed};
 use crate::{notices, plan};
+use hold::Gate;
+use verify::{settled_at, verify};
 
 /// Everything the decision depends on.
 #[derive(Clone, Debug)]
@@ -40,6 +45,8 @@ pub struct Seen {
     pub health: Option<Health>,
     /// How somebody else has changed the target since our last effect, in words.
     pub drift: Option<String>,
+    /// What else there is, as far as it can hold the request back.
+    pub neighbours: Neighbours,
     /// Settings.
     pub settings: Settings,
     /// The time.
@@ -77,6 +84,7 @@ pub fn decide(seen: &Seen) -> Plan {
     let mut status = seen.request.status.clone().unwrap_or_default();
     status.observed_generation = seen.request.metadata.generation;
     let recorded = status.transitions.len();
+    let held = status.block_reason;
     let limits = seen.settings.limits.with(seen.request.spec.timeouts.as_ref());
 
     let child = match status.phase {
@@ -114,9 +122,23 @@ pub fn decide(seen: &Seen) -> Plan {
     let next = match (ended, delete) {
         (true, true) => Next::OnChange,
         (true, false) => Next::earliest([kept_until.as_ref()]),
-        (false, _) => Next::earliest([status.deadline.as_ref(), status.phase_deadline.as_ref(), settles.as_ref()]),
+        (false, _) => Next::earliest([
+            status.deadline.as_ref(),
+            status.phase_deadline.as_ref(),
+            settles.as_ref(),
+            status.next_attempt_at.as_ref(),
+        ]),
     };
-    let notices = notices::of_request(&status.transitions[recorded..], status.outcome);
+    let mut notices = notices::of_request(&status.transitions[recorded..], status.outcome);
+    // Held back for another reason than before: news, although the phase is the same.
+    if held.is_some() && status.block_reason.is_some() && status.block_reason != held {
+        let note = format!(
+            "{}: {}",
+            status.reason.as_deref().unwrap_or_default(),
+            status.message.as_deref().unwrap_or_default()
+        );
+        notices.push(Notice { warning: true, reason: EventReason::Blocked, note });
+    }
     Plan { status, child, delete, notices, next }
 }
 
@@ -129,11 +151,35 @@ fn begin(status: &mut RemediationRequestStatus, seen: &Seen, limits: &Limits) ->
         end(status, RequestPhase::Completed, Some(Outcome::ManualReviewRequired), seen, why);
         return None;
     };
-    Some(collect(status, target, seen, limits))
+    start(status, target, seen, limits)
+}
+
+/// Begins, unless something holds the request back.
+fn start(status: &mut RemediationRequestStatus, target: TargetRef, seen: &Seen, limits: &Limits) -> Option<Child> {
+    match hold::before_start(status, &target, seen) {
+        Gate::Open { ask_person } => {
+            status.ask_person = ask_person;
+            Some(collect(status, target, seen, limits))
+        }
+        Gate::Held(held) => {
+            hold::block(status, held, seen);
+            None
+        }
+        Gate::Over | Gate::Settled { .. } => {
+            resolved(status, seen);
+            None
+        }
+    }
+}
+
+fn resolved(status: &mut RemediationRequestStatus, seen: &Seen) {
+    let why = Why::new("AlertResolved", "the alert was resolved before anything was done");
+    end(status, RequestPhase::Cancelled, None, seen, why);
 }
 
 fn collect(status: &mut RemediationRequestStatus, target: TargetRef, seen: &Seen, limits: &Limits) -> Child {
     let why = Why::new("TargetResolved", format!("collecting evidence about {target}"));
+    hold::release(status);
     enter(status, RequestPhase::Processing, &seen.now, why);
     // One limit for each of its two phases, and some time for the hand-over.
     status.phase_deadline = Some(after(&seen.now, limits.processing * 2));
@@ -143,21 +189,27 @@ fn collect(status: &mut RemediationRequestStatus, target: TargetRef, seen: &Seen
 }
 
 fn proceed(status: &mut RemediationRequestStatus, phase: RequestPhase, seen: &Seen, limits: &Limits) -> Option<Child> {
-    let resolved = status.deduplication.as_ref().is_some_and(|seen| seen.resolved_at.is_some());
     match phase {
-        RequestPhase::Processing | RequestPhase::Analyzing | RequestPhase::AwaitingApproval if resolved => {
-            let why = Why::new("AlertResolved", "the alert was resolved before anything was done");
-            end(status, RequestPhase::Cancelled, None, seen, why);
+        RequestPhase::Processing
+        | RequestPhase::Analyzing
+        | RequestPhase::AwaitingApproval
+        | RequestPhase::Pending
+        | RequestPhase::Blocked
+            if hold::is_resolved(status) =>
+        {
+            resolved(status, seen);
             None
         }
         RequestPhase::Processing => after_processing(status, seen, limits),
-        RequestPhase::Analyzing | RequestPhase::AwaitingApproval => after_analysis(status, phase, seen, limits),
+        // Held back before it began, or before its plan is executed.
+        RequestPhase::Pending | RequestPhase::Blocked if status.analysis_name.is_none() => {
+            start(status, seen.request.spec.target.clone()?, seen, limits)
+        }
+        RequestPhase::Analyzing | RequestPhase::AwaitingApproval | RequestPhase::Pending | RequestPhase::Blocked => {
+            after_analysis(status, phase, seen, limits)
+        }
         RequestPhase::Executing => after_workflow(status, seen, limits),
         RequestPhase::Verifying => verify(status, seen),
-        // Nothing holds a request back yet, and Pending is left in the write that enters it.
-        RequestPhase::Pending | RequestPhase::Blocked => {
-            Some(collect(status, seen.request.spec.target.clone()?, seen, limits))
-        }
         RequestPhase::Completed | RequestPhase::Failed | RequestPhase::TimedOut | RequestPhase::Cancelled => None,
     }
 }
@@ -206,39 +258,64 @@ fn after_analysis(
         Why::new(result.reason.clone().unwrap_or_else(|| default.into()), result.message.clone().unwrap_or_default())
     };
     match (result.phase, &result.plan) {
-        (Some(AnalysisPhase::Completed), Some(_)) => {
-            let child = children::workflow(&seen.request, analysis, limits)?;
-            let steps: Vec<_> = child.spec.steps.iter().map(plan::sentence).collect();
-            let reason = if phase == RequestPhase::AwaitingApproval { "Approved" } else { "PlanAccepted" };
-            enter(status, RequestPhase::Executing, &seen.now, Why::new(reason, steps.join("; ")));
-            status.phase_deadline = Some(after(&seen.now, limits.execution + GRACE));
-            status.workflow_name.clone_from(&child.metadata.name);
-            Some(Child::Workflow(Box::new(child)))
-        }
+        (Some(AnalysisPhase::Completed), Some(plan)) => match hold::before_execution(status, &plan.steps, seen) {
+            Gate::Open { .. } => return execute(status, phase, analysis, seen, limits),
+            Gate::Held(held) => {
+                status.touches = hold::touches(seen, &plan.steps);
+                hold::block(status, held, seen);
+            }
+            Gate::Settled { by } => {
+                let message = format!("{by} has mended what this plan would have: waiting until the target is well");
+                hold::release(status);
+                enter(status, RequestPhase::Verifying, &seen.now, Why::new("MendedByOther", message));
+                status.phase_deadline = Some(after(&seen.now, limits.verification));
+                verify(status, seen);
+            }
+            Gate::Over => resolved(status, seen),
+        },
         (Some(AnalysisPhase::Completed), None) => {
             end(status, RequestPhase::Completed, Some(Outcome::NoActionRequired), seen, why("NothingWrong"));
-            None
         }
         (Some(AnalysisPhase::Rejected), _) if result.reason.as_deref() == Some(APPROVAL_EXPIRED) => {
             end(status, RequestPhase::TimedOut, Some(Outcome::ManualReviewRequired), seen, why(APPROVAL_EXPIRED));
-            None
         }
         (Some(AnalysisPhase::Rejected), _) => {
             end(status, RequestPhase::Completed, Some(Outcome::ManualReviewRequired), seen, why("PlanRejected"));
-            None
         }
         (Some(AnalysisPhase::Failed), _) => {
             end(status, RequestPhase::Failed, Some(Outcome::ManualReviewRequired), seen, why("AnalysisFailed"));
-            None
         }
         (Some(AnalysisPhase::Approval), _) if phase == RequestPhase::Analyzing => {
             enter(status, RequestPhase::AwaitingApproval, &seen.now, why("ApprovalRequired"));
             // The analysis gives the question up first; this is for the case that it cannot.
             status.phase_deadline = result.phase_deadline.as_ref().map(|expiry| after(expiry, GRACE));
-            None
         }
-        _ => None,
+        _ => {}
     }
+    None
+}
+
+/// Executes the plan.
+fn execute(
+    status: &mut RemediationRequestStatus,
+    phase: RequestPhase,
+    analysis: &AIAnalysis,
+    seen: &Seen,
+    limits: &Limits,
+) -> Option<Child> {
+    let child = children::workflow(seen, analysis, limits)?;
+    let steps: Vec<_> = child.spec.steps.iter().map(plan::sentence).collect();
+    let reason = match phase {
+        RequestPhase::AwaitingApproval => "Approved",
+        RequestPhase::Blocked => "Unblocked",
+        _ => "PlanAccepted",
+    };
+    hold::release(status);
+    enter(status, RequestPhase::Executing, &seen.now, Why::new(reason, steps.join("; ")));
+    status.phase_deadline = Some(after(&seen.now, limits.execution + GRACE));
+    status.workflow_name.clone_from(&child.metadata.name);
+    status.touches = hold::touches(seen, &child.spec.steps);
+    Some(Child::Workflow(Box::new(child)))
 }
 
 /// Time that a stage has to say itself that its limit has passed, before the request says it.
@@ -246,22 +323,18 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(30);
 
 fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &Limits) -> Option<Child> {
     let Some(workflow) = &seen.workflow else {
-        return Some(Child::Workflow(Box::new(children::workflow(&seen.request, seen.analysis.as_ref()?, limits)?)));
+        return Some(Child::Workflow(Box::new(children::workflow(seen, seen.analysis.as_ref()?, limits)?)));
     };
     let result = workflow.status.clone().unwrap_or_default();
     let message = result.message.unwrap_or_default();
+    if workflow.spec.dry_run && result.phase.is_some_and(Phase::is_terminal) {
+        let line = |step: &StepStatus| Why::new("", format!("{}: {}", step.name, step.message)).message().to_owned();
+        status.would_have_done = result.steps.iter().map(line).collect();
+    }
     match result.phase {
         Some(WorkflowPhase::Completed) if workflow.spec.dry_run => {
-            let line =
-                |step: &StepStatus| Why::new("", format!("{}: {}", step.name, step.message)).message().to_owned();
-            status.would_have_done = result.steps.iter().map(line).collect();
-            end(
-                status,
-                RequestPhase::Completed,
-                Some(Outcome::DryRun),
-                seen,
-                Why::new("DryRun", "nothing was changed"),
-            );
+            let why = Why::new("DryRun", "nothing was changed");
+            end(status, RequestPhase::Completed, Some(Outcome::DryRun), seen, why);
         }
         Some(WorkflowPhase::Completed) => {
             enter(status, RequestPhase::Verifying, &seen.now, Why::new("WorkflowCompleted", message));
@@ -292,48 +365,6 @@ fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &L
     None
 }
 
-/// Did it help? Ends early on `resolved` plus health; without news of the alert, after a time of
-/// unbroken health in which the alert was not heard again.
-fn verify(status: &mut RemediationRequestStatus, seen: &Seen) -> Option<Child> {
-    let resolved = status.deduplication.as_ref().and_then(|dedup| dedup.resolved_at.as_ref()).is_some();
-    if let Some(drift) = seen.drift.as_ref().filter(|_| seen.health != Some(Health::Gone)) {
-        // Whatever comes now, be it health or the end of the alert, may be theirs and not ours.
-        end(status, RequestPhase::Completed, Some(Outcome::Inconclusive), seen, Why::new(DRIFTED, drift.clone()));
-        return None;
-    }
-    match &seen.health {
-        Some(Health::Gone) => {
-            let why = Why::new("TargetGone", "the target was deleted while its health was being verified");
-            end(status, RequestPhase::Completed, Some(Outcome::Inconclusive), seen, why);
-        }
-        // No data is not a pass: of such a target only the alert can say that it is well.
-        Some(Health::NotApplicable) if resolved => {
-            let why = Why::new("AlertResolved", "the alert is resolved; the health of such a target is not read");
-            end(status, RequestPhase::Completed, Some(Outcome::Remediated), seen, why);
-        }
-        Some(Health::Healthy) => {
-            let since = status.healthy_since.get_or_insert_with(|| seen.now.clone()).clone();
-            if resolved {
-                let why = Why::new("AlertResolved", "the target is healthy and the alert is resolved");
-                end(status, RequestPhase::Completed, Some(Outcome::Remediated), seen, why);
-            } else if passed(Some(&settled_at(&since, status, seen)), &seen.now) {
-                let why = Why::new("TargetHealthy", "the target stayed healthy and the alert was not heard again");
-                end(status, RequestPhase::Completed, Some(Outcome::Remediated), seen, why);
-            }
-        }
-        Some(Health::Unhealthy(_)) => status.healthy_since = None,
-        Some(Health::NotApplicable) | None => {}
-    }
-    None
-}
-
-/// When unbroken health is proof enough: counted anew whenever the alert was heard again.
-fn settled_at(since: &MicroTime, status: &RemediationRequestStatus, seen: &Seen) -> MicroTime {
-    let heard = status.deduplication.as_ref().map(|dedup| &dedup.last_seen);
-    let from = heard.map_or(since, |heard| heard.max(since));
-    after(from, seen.settings.stabilization)
-}
-
 fn time_out(status: &mut RemediationRequestStatus, phase: RequestPhase, seen: &Seen) {
     let outcome = match phase {
         RequestPhase::Verifying => Outcome::Inconclusive,
@@ -345,7 +376,12 @@ fn time_out(status: &mut RemediationRequestStatus, phase: RequestPhase, seen: &S
         Some(Health::Unhealthy(why)) => format!("; the target is not healthy: {why}"),
         _ => String::new(),
     };
-    let why = Why::new(format!("{phase}TimedOut"), format!("the deadline of {what} passed in phase {phase}{health}"));
+    let held = match status.block_reason {
+        Some(reason) => format!("; held back by {reason}: {}", status.message.as_deref().unwrap_or_default()),
+        None => String::new(),
+    };
+    let message = format!("the deadline of {what} passed in phase {phase}{health}{held}");
+    let why = Why::new(format!("{phase}TimedOut"), message);
     end(status, RequestPhase::TimedOut, Some(outcome), seen, why);
 }
 
@@ -353,7 +389,7 @@ fn end(status: &mut RemediationRequestStatus, phase: RequestPhase, outcome: Opti
     enter(status, phase, &seen.now, why);
     status.outcome = outcome;
     status.completed_at = Some(seen.now.clone());
-    status.next_attempt_at = None;
+    hold::release(status);
 }
 
 /// True while a workflow is under way that has to end by itself first.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use kubernaut_api::MicroTime;
 use kubernaut_api::request::Timeouts;
+
+use crate::stage::after;
 
 /// Settings of the decisions.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +34,13 @@ pub struct Settings {
     pub job: JobSettings,
     /// How far an action may reach.
     pub blast: BlastSettings,
+}
+
+impl Settings {
+    /// When what is held back is looked at again although a watch tells when its reason is gone.
+    pub fn patience(&self, now: &MicroTime) -> MicroTime {
+        after(now, self.suppression.look_again.saturating_mul(10))
+    }
 }
 
 /// What may be remediated.

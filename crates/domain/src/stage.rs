@@ -149,6 +149,15 @@ pub fn enter<S: Status>(status: &mut S, to: S::Phase, now: &MicroTime, why: Why)
     *parts.message = Some(why.message).filter(|message| !message.is_empty());
 }
 
+/// Says anew why it is in its phase: no transition, since the phase stays.
+pub fn explain<S: Status>(status: &mut S, why: Why, now: &MicroTime) {
+    let parts = status.parts();
+    let generation = *parts.observed_generation;
+    set_condition(parts.conditions, "Ready", "Unknown", &why, generation, now);
+    *parts.reason = Some(why.reason);
+    *parts.message = Some(why.message).filter(|message| !message.is_empty());
+}
+
 /// Sets one condition; `lastTransitionTime` moves only when the status flips.
 pub fn set_condition(
     conditions: &mut Vec<Condition>,
@@ -181,6 +190,11 @@ pub fn set_condition(
 /// The time some duration after another.
 pub fn after(time: &MicroTime, duration: std::time::Duration) -> MicroTime {
     MicroTime(time.0.saturating_add(duration).unwrap_or(time.0))
+}
+
+/// The time some duration before another.
+pub fn before(time: &MicroTime, duration: std::time::Duration) -> MicroTime {
+    MicroTime(time.0.saturating_sub(duration).unwrap_or(time.0))
 }
 
 /// True when a deadline is set and has come.

@@ -55,6 +55,11 @@ impl Seen {
         self.request_over || self.workflow.spec.cancelled
     }
 
+    /// True when nothing is to be changed, by the workflow's own word or by the configuration's.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.workflow.spec.dry_run || self.settings.dry_run
+    }
+
     /// True when a person made it.
     fn by_hand(&self) -> bool {
         self.workflow.spec.request.is_none()
@@ -215,7 +220,7 @@ fn execution(status: &WorkflowExecutionStatus, seen: &Seen, step: &Step, name: S
             target: step.target.clone(),
             parameters: step.parameters.clone(),
             plan_hash: status.plan_hash.clone().or_else(|| spec.plan_hash.clone()).unwrap_or_default(),
-            dry_run: spec.dry_run,
+            dry_run: seen.is_dry(),
             timeout: step.timeout.unwrap_or_else(|| seen.settings.job.timeout.into()),
             // The other half is for undoing what did not help.
             verification_timeout: seen.settings.limits.verification.min(limit / 2).into(),

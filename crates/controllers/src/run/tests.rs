@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use kubernaut_analysis::{Builtin, Provider, ProviderError, Question};
 use kubernaut_api::{AIAnalysis, KubernetesExecution, TargetRef};
 use kubernaut_domain::diagnosis::Diagnosis;
-use kubernaut_domain::settings::Settings;
+use kubernaut_domain::settings::{Scope, Settings};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,6 +28,11 @@ async fn server(answer: Answer) -> (Arc<Ctx>, Log) {
 }
 
 async fn server_with(answer: Answer, provider: Arc<dyn Provider>) -> (Arc<Ctx>, Log) {
+    // Labels are looked at where that is what is tested.
+    server_set(answer, provider, Settings { scope: Scope::All, ..Settings::default() }).await
+}
+
+async fn server_set(answer: Answer, provider: Arc<dyn Provider>, settings: Settings) -> (Arc<Ctx>, Log) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let log = Log::default();
@@ -40,7 +45,7 @@ async fn server_with(answer: Answer, provider: Arc<dyn Provider>) -> (Arc<Ctx>, 
     let client = kube::Client::try_from(kube::Config::new(address.parse().unwrap())).unwrap();
     let metrics = Metrics::new(&mut Registry::default());
     let limit = Duration::from_secs(5);
-    let ctx = Ctx::new(client, "ns".into(), Settings::default(), limit, 1, provider, metrics);
+    let ctx = Ctx::new(client, "ns".into(), settings, limit, 1, provider, metrics);
     (Arc::new(ctx), log)
 }
 
@@ -260,4 +265,47 @@ async fn a_conflict_is_looked_at_soon_then_less_often_and_a_malformed_object_not
     assert_eq!(waits[11], Action::requeue(Duration::from_secs(10)));
     let malformed = Error::Malformed { object: "rr-1".into(), message: "unknown phase".into() };
     assert_eq!(back_off::<Requests>(request, &malformed, ctx), Action::await_change());
+}
+
+/// Labels of what is about `path`: the Deployment's and its namespace's.
+fn labelled(path: &str, deployment: &Value, namespace: &Value) -> Option<(u16, Value)> {
+    let labels = match path {
+        "/apis/apps/v1/namespaces/shop/deployments/web" => deployment,
+        "/api/v1/namespaces/shop" => namespace,
+        _ => return None,
+    };
+    let metadata = json!({"name": "x", "labels": labels});
+    Some((200, json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})))
+}
+
+#[tokio::test]
+async fn a_request_about_what_nobody_put_under_its_care_is_blocked_with_the_command_that_opts_in() {
+    let none: Answer = |_, path, body| labelled(path, &json!({}), &json!({})).unwrap_or((200, body));
+    let own: Answer =
+        |_, path, body| labelled(path, &json!({labels::MANAGED: "true"}), &json!({})).unwrap_or((200, body));
+    let all: Answer =
+        |_, path, body| labelled(path, &json!({}), &json!({labels::MANAGED: "true"})).unwrap_or((200, body));
+    let out: Answer = |_, path, body| {
+        labelled(path, &json!({labels::MANAGED: "false"}), &json!({labels::MANAGED: "true"})).unwrap_or((200, body))
+    };
+    for (answer, phase, says) in [
+        (none, "Blocked", "kubectl label namespace shop kubernaut.io/managed=true"),
+        (out, "Blocked", "kubectl label -n shop deployment web kubernaut.io/managed=true --overwrite"),
+        (own, "Processing", ""),
+        (all, "Processing", ""),
+    ] {
+        let (ctx, log) = server_set(answer, Arc::new(Builtin), Settings::default()).await;
+        reconcile::<Requests>(object::<RemediationRequest>(request(&Value::Null)), ctx).await.unwrap();
+        let status = statuses(&log).remove(0);
+        assert_eq!(status["phase"], phase, "{status}");
+        assert!(status["message"].as_str().unwrap().contains(says), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn labels_that_cannot_be_read_are_no_permission() {
+    let down: Answer = |method, _, body| if method == "PUT" { (200, body) } else { refuse(500, "InternalError") };
+    let (ctx, log) = server_set(down, Arc::new(Builtin), Settings::default()).await;
+    reconcile::<Requests>(object::<RemediationRequest>(request(&Value::Null)), ctx).await.unwrap_err();
+    assert!(statuses(&log).is_empty());
 }

@@ -7,6 +7,8 @@ use kubernaut_api::{
     Resource, ResourceExt, TargetRef, WorkflowExecution, WorkflowExecutionSpec, labels, names,
 };
 
+use super::Seen;
+use super::hold::is_dry;
 use crate::settings::Limits;
 
 /// Metadata of a child: derived name, owner, labels, and the finalizer that the relay takes off.
@@ -70,11 +72,8 @@ pub(super) fn analysis(
     }
 }
 
-pub(super) fn workflow(
-    request: &RemediationRequest,
-    analysis: &AIAnalysis,
-    limits: &Limits,
-) -> Option<WorkflowExecution> {
+pub(super) fn workflow(seen: &Seen, analysis: &AIAnalysis, limits: &Limits) -> Option<WorkflowExecution> {
+    let request = &seen.request;
     let name = request.name_any();
     let plan = analysis.status.as_ref()?.plan.as_ref()?;
     Some(WorkflowExecution {
@@ -88,7 +87,7 @@ pub(super) fn workflow(
             on_failure: WorkflowOnFailure::Fail,
             parallelism: 5,
             cancelled: false,
-            dry_run: request.spec.dry_run,
+            dry_run: is_dry(seen),
             timeout: limits.execution.into(),
         },
         status: None,

@@ -14,7 +14,7 @@ use crate::stage::{Why, after, enter, passed};
 
 /// True when a person has to say yes first. A dry run changes nothing, so nobody is asked.
 pub(super) fn is_due(steps: &[Step], seen: &Seen) -> bool {
-    seen.by_hand() && !seen.workflow.spec.dry_run && plan::risk(steps).is_none_or(|risk| risk >= Risk::High)
+    seen.by_hand() && !seen.is_dry() && plan::risk(steps).is_none_or(|risk| risk >= Risk::High)
 }
 
 /// Waits for the answer from now on.

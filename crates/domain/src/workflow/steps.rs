@@ -205,7 +205,7 @@ fn finish(status: &mut WorkflowExecutionStatus, steps: &[Step], late: bool, seen
     let Some((why, on_failure)) = failure(status, steps, late, &count) else { return };
     let on_failure = widened(on_failure, seen.workflow.spec.on_failure);
     // A request that is over begins nothing new, not even this: what stands stays, and is named.
-    if on_failure == OnFailure::Rollback && !seen.over() && !seen.workflow.spec.dry_run {
+    if on_failure == OnFailure::Rollback && !seen.over() && !seen.is_dry() {
         undo::begin(status, seen, why);
     } else {
         enter(status, WorkflowPhase::Failed, now, why);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use kubernaut_api::execution::{ActionResult, Effect};
 use kubernaut_api::workflow::{OnFailure, Step};
-use kubernaut_api::{Outcome, RequestPhase, Staged};
+use kubernaut_api::{Outcome, RequestPhase, Staged, TargetRef};
 
-use crate::given::{REQUEST, changed, step};
+use crate::given::{REQUEST, changed, step, target};
 use crate::world::{Faults, Story, World, simple};
 
 /// Two steps after each other and one beside them, approved by a person, judged by a time of health.
@@ -54,6 +54,22 @@ fn stories() -> Vec<(&'static str, Story)> {
 
 fn run(story: &Story, faults: Faults) -> World {
     World::new(story.clone(), faults).run()
+}
+
+/// Two requests whose plans change the same Deployment: the second one is about another that is broken by it.
+fn one_cause() -> Story {
+    let victim = TargetRef { name: "api".into(), uid: Some("uid-api".into()), ..target() };
+    let mut restart = step("restart", &[]);
+    restart.action = "uncordon_node".into();
+    restart.parameters.clear();
+    restart.target =
+        TargetRef { api_version: "v1".into(), kind: "Node".into(), name: "n1".into(), ..TargetRef::default() };
+    Story { steps: vec![restart], also: vec![victim], resolves_after: None, ..simple() }
+}
+
+/// Two requests about one target.
+fn one_target() -> Story {
+    Story { also: vec![target()], resolves_after: None, ..simple() }
 }
 
 /// Everything in which a run with faults must equal a clean one.
@@ -210,6 +226,87 @@ fn a_crash_while_a_watch_is_frozen_changes_nothing_in_the_end() {
             let faults = Faults { crash_after: [k].into(), frozen: Some((kind, 3..9)), ..Faults::default() };
             compare(&clean, &run(&story, faults), &format!("crash after {k} without news of {kind}"));
         }
+    }
+}
+
+/// Every request ended so, and the target saw so many effects; that never two work at once the world checks itself.
+fn check_all(world: &World, phase: RequestPhase, outcome: Outcome, effects: usize, what: &str) {
+    world.assert_forward();
+    for request in world.all_requests() {
+        let status = request.status.clone().expect("a status");
+        assert_eq!(
+            (status.phase, status.outcome),
+            (Some(phase), Some(outcome)),
+            "{what}: {}",
+            status.message.unwrap_or_default()
+        );
+    }
+    assert_eq!(world.seen_by_target.len(), effects, "{what}: {:?}", world.seen_by_target);
+}
+
+fn check_faults(story: &Story, check: impl Fn(&World, &str)) {
+    let clean = run(story, Faults::default());
+    check(&clean, "no fault");
+    for k in 1..=clean.effects.len() {
+        let faulty = run(story, Faults { crash_after: [k].into(), ..Faults::default() });
+        check(&faulty, &format!("crash after {}", clean.effects[k - 1]));
+    }
+    check(&run(story, Faults { crash_after: (1..1000).collect(), ..Faults::default() }), "a crash after every effect");
+    for k in 1..=clean.reconciles / 4 {
+        let faulty = run(story, Faults { stale: Some(k), ..Faults::default() });
+        check(&faulty, &format!("old news in reconciliation {k}"));
+    }
+    for kind in ["RemediationRequest", "AIAnalysis", "WorkflowExecution", "KubernetesExecution"] {
+        for from in (0..40).step_by(3) {
+            let faulty = run(story, Faults { frozen: Some((kind, from..from + 12)), ..Faults::default() });
+            check(&faulty, &format!("no news of {kind} from second {from}"));
+        }
+    }
+}
+
+#[test]
+fn two_requests_with_one_cause_end_in_one_workflow() {
+    for story in [one_target(), one_cause()] {
+        check_faults(&story, |world, what| {
+            check_all(world, RequestPhase::Completed, Outcome::Remediated, 1, what);
+            let settled = world.all_requests().filter(|request| {
+                let phases: Vec<_> = request.transitions().iter().map(|transition| transition.to.as_str()).collect();
+                phases == ["Pending", "Processing", "Analyzing", "Blocked", "Verifying", "Completed"]
+            });
+            assert_eq!(settled.count(), 1, "{what}: one has worked, the other one has waited");
+        });
+    }
+}
+
+#[test]
+fn a_request_that_waits_ends_when_its_alert_is_resolved_by_what_another_one_did() {
+    let world = run(&Story { resolves_after: Some(1), ..one_target() }, Faults::default());
+    let ends: Vec<_> = world.all_requests().filter_map(Staged::phase).collect();
+    assert_eq!(ends, [RequestPhase::Completed, RequestPhase::Cancelled]);
+    assert_eq!(world.seen_by_target.len(), 1);
+}
+
+#[test]
+fn when_the_first_of_two_requests_fails_the_second_one_tries_its_own_plan_after_it() {
+    let result = ActionResult { effect: Effect::None, error: Some("Paused".into()), ..changed() };
+    let story = Story { result, ..one_target() };
+    check_faults(&story, |world, what| {
+        check_all(world, RequestPhase::Failed, Outcome::ManualReviewRequired, 2, what);
+        let mut executed: Vec<_> = world.seen_by_target.clone();
+        executed.dedup();
+        assert_eq!(executed.len(), 2, "{what}: each once");
+    });
+}
+
+#[test]
+fn one_of_two_requests_that_is_cancelled_lets_the_other_one_go_on() {
+    for second in 0..30 {
+        let story = Story { cancelled_at: Some(second), ..one_target() };
+        let world = run(&story, Faults::default());
+        world.assert_forward();
+        let ends: Vec<_> = world.all_requests().map(Staged::phase).collect();
+        assert!(ends.contains(&Some(RequestPhase::Completed)), "cancelled in second {second}: {ends:?}");
+        assert!(world.seen_by_target.len() <= 2, "{:?}", world.seen_by_target);
     }
 }
 

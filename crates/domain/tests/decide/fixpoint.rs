@@ -76,6 +76,13 @@ fn a_request_is_decided_alike_a_day_later_in_every_phase() {
 }
 
 #[test]
+fn a_request_that_is_held_back_is_decided_alike_a_day_later() {
+    for seen in crate::request::held(&patient()) {
+        check_request(seen);
+    }
+}
+
+#[test]
 fn each_step_of_a_request_is_decided_alike_a_day_later() {
     let [processing, ..] = &requests(RequestPhase::Processing)[..] else { panic!("a case") };
     let mut done = processing.clone();

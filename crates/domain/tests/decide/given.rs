@@ -51,6 +51,7 @@ pub fn patient() -> Settings {
         Limits { request: year, processing: year, analysis: year, approval: year, execution: year, verification: year };
     let mut settings = Settings { limits, stabilization: year, retention: year, ..settings() };
     settings.job.timeout = year;
+    settings.suppression.look_again = year;
     settings
 }
 

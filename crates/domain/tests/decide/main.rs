@@ -1,6 +1,7 @@
 //! The five decisions from outside: tables, fixpoints, properties, and all five over a fake world.
 
 mod analysis;
+mod budget;
 mod crash;
 mod drift;
 mod execution;

@@ -6,10 +6,14 @@ use kubernaut_api::execution::{Effect, TargetMark};
 use kubernaut_api::meta::Phase;
 use kubernaut_api::request::Deduplication;
 use kubernaut_api::workflow::{OnFailure, Step, StepStatus};
-use kubernaut_api::{AnalysisPhase, ExecutionPhase, ProcessingPhase, RequestPhase, ResourceExt, Staged, WorkflowPhase};
+use kubernaut_api::{
+    AnalysisPhase, ExecutionPhase, Outcome, ProcessingPhase, RequestPhase, ResourceExt, Staged, WorkflowPhase,
+};
+use kubernaut_domain::budget::{Entry, State};
 use kubernaut_domain::execution::{JobPlan, JobSeen, Trace};
 use kubernaut_domain::health::Health;
-use kubernaut_domain::request::Child;
+use kubernaut_domain::request::{Child, Neighbours, Working};
+use kubernaut_domain::suppression::Past;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -104,6 +108,45 @@ fn health() -> impl Strategy<Value = Option<Health>> {
     )
 }
 
+/// Sometimes an earlier request that ended a moment ago, something unmanaged, something that was awaited
+/// and is mended, and an execution on the target; and another request about it.
+fn neighbours(holds: &[bool], other: Option<RequestPhase>, now: &kubernaut_api::MicroTime) -> Neighbours {
+    let one = |name: &str, phase: RequestPhase| Working {
+        name: name.into(),
+        created: Some(later(now, -9000)),
+        uid: name.into(),
+        phase,
+        outcome: Some(Outcome::Remediated),
+        touches: vec![crate::given::target()],
+    };
+    let past = Past {
+        name: "rr-x-0".into(),
+        began: later(now, -100),
+        ended: later(now, -60),
+        phase: RequestPhase::Completed,
+        outcome: Some(Outcome::Remediated),
+        executed: true,
+        tried: true,
+    };
+    let execution = Entry {
+        name: "ke-x".into(),
+        created: None,
+        uid: String::new(),
+        action: "restart_pod".into(),
+        target: crate::given::target(),
+        state: State::Active,
+        started: None,
+        undoes: false,
+    };
+    Neighbours {
+        past: holds[0].then_some(past).into_iter().collect(),
+        unmanaged: holds[1].then(|| "namespace shop is not labelled".to_owned()).into_iter().collect(),
+        awaited: holds[2].then(|| one("rr-other-1", RequestPhase::Completed)),
+        executions: holds[3].then_some(execution).into_iter().collect(),
+        working: other.map(|phase| one("rr-other-1", phase)).into_iter().collect(),
+    }
+}
+
 /// Seconds until the next look: often soon, sometimes past a deadline.
 fn gaps() -> impl Strategy<Value = i64> {
     prop_oneof![8 => 0..60i64, 1 => 60..4000i64]
@@ -148,12 +191,13 @@ proptest! {
         looks in prop::collection::vec((
             (maybe(ProcessingPhase::ALL), maybe(AnalysisPhase::ALL), maybe(WorkflowPhase::ALL), any::<bool>()),
             (health(), rarely(), rarely(), rarely(), rarely()),
+            (prop::collection::vec(rarely(), 4), maybe(RequestPhase::ALL)),
             gaps(),
         ), 1..20),
     ) {
         let mut seen = crate::request::begun();
         let (mut processing, mut analysis, mut workflow) = (None, None, None);
-        for ((processed_as, analysed_as, worked_as, with_plan), (health, resolved, heard, cancelled, collides), gap) in looks {
+        for ((processed_as, analysed_as, worked_as, with_plan), (health, resolved, heard, cancelled, collides), (holds, other), gap) in looks {
             let steps = if with_plan { vec![step("rollback", &[])] } else { vec![] };
             seen.processing = processing.clone().zip(processed_as).map(|(child, phase)| {
                 let mut child = processed(child);
@@ -169,6 +213,7 @@ proptest! {
             });
             seen.workflow = workflow.clone().zip(worked_as).map(|(child, phase)| worked(child, phase));
             seen.health = health;
+            seen.neighbours = neighbours(&holds, other, &seen.now);
             seen.collision = collides.then(|| "rp-x".into());
             seen.request.spec.cancelled |= cancelled;
             if resolved || heard {
@@ -182,6 +227,13 @@ proptest! {
             let before = seen.request.clone();
             let (plan, _) = crate::request::advance(&mut seen);
             assert_forward(&before, &seen.request);
+            let blocked = seen.request.phase() == Some(RequestPhase::Blocked);
+            prop_assert_eq!(blocked, plan.status.block_reason.is_some());
+            prop_assert_eq!(blocked, plan.status.next_attempt_at.is_some());
+            prop_assert!(!blocked || plan.child.is_none(), "what is held back makes nothing");
+            let works = matches!(other, Some(RequestPhase::Executing | RequestPhase::Verifying));
+            let begins = before.phase() != seen.request.phase() && seen.request.phase() == Some(RequestPhase::Executing);
+            prop_assert!(!(works && begins), "another one works on the target");
             let over = seen.request.phase().is_some_and(Phase::is_terminal);
             prop_assert!(!over || plan.child.is_none(), "what is over makes nothing");
             prop_assert_eq!(over, plan.status.completed_at.is_some());
@@ -192,7 +244,6 @@ proptest! {
                 None => {}
             }
         }
-        prop_assert!(seen.request.phase() != Some(RequestPhase::Blocked), "nothing holds a request back yet");
     }
 
     #[test]

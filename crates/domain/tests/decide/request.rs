@@ -1,15 +1,17 @@
 //! The decision about a RemediationRequest.
 
+mod hold;
 mod stop;
 mod verify;
 
+pub use hold::held;
 use kubernaut_api::request::{Deduplication, Timeouts};
 use kubernaut_api::{
     AnalysisPhase, MicroTime, Outcome, ProcessingPhase, RemediationRequest, RequestPhase, ResourceExt, Staged,
     WorkflowPhase,
 };
 use kubernaut_domain::health::Health;
-use kubernaut_domain::request::{Child, Plan, Seen, decide};
+use kubernaut_domain::request::{Child, Neighbours, Plan, Seen, decide};
 use kubernaut_domain::stage::{Next, after};
 
 use crate::given::{
@@ -27,6 +29,7 @@ pub fn begun() -> Seen {
         collision: None,
         health: None,
         drift: None,
+        neighbours: Neighbours::default(),
         settings: settings(),
         now: at(0),
     }

@@ -17,8 +17,9 @@ use kubernaut_api::request::Deduplication;
 use kubernaut_api::workflow::Step;
 use kubernaut_api::{
     AIAnalysis, KubernetesExecution, MicroTime, RemediationApproval, RemediationApprovalStatus, RemediationProcessing,
-    RemediationRequest, Resource, ResourceExt, Staged, WorkflowExecution, labels,
+    RemediationRequest, Resource, ResourceExt, Staged, TargetRef, WorkflowExecution, labels,
 };
+use kubernaut_domain::budget::Entry;
 use kubernaut_domain::execution::JobSeen;
 use kubernaut_domain::health::Health;
 use kubernaut_domain::settings::Settings;
@@ -40,8 +41,10 @@ pub struct Story {
     pub refuses: Option<&'static str>,
     /// The execution whose Job never runs.
     pub never_runs: Option<&'static str>,
-    /// The second in which a person cancels.
+    /// The second in which a person cancels the first request.
     pub cancelled_at: Option<i64>,
+    /// What further requests are about, made at the same time, whose analysis has the same result.
+    pub also: Vec<TargetRef>,
 }
 
 /// What goes wrong in the operator.
@@ -149,6 +152,14 @@ impl World {
         };
         let mut request = crate::given::request();
         request.metadata.resource_version = Some("1".into());
+        for (number, target) in (2..).zip(world.story.also.clone()) {
+            let mut other = request.clone();
+            other.metadata.name = Some(format!("rr-0123456789ab-{number}"));
+            other.metadata.uid = Some(format!("uid-rr-0123456789ab-{number}"));
+            other.spec.signal.fingerprint = number.to_string().repeat(64);
+            other.spec.target = Some(target);
+            world.requests.insert(other.name_any(), vec![(0, other)]);
+        }
         world.requests.insert(request.name_any(), vec![(0, request)]);
         world
     }
@@ -159,6 +170,7 @@ impl World {
         while quiet < 20 {
             let before = (self.version, self.jobs.values().map(|running| running.rounds).sum::<u32>());
             self.operator();
+            self.assert_one_at_a_time();
             self.others();
             self.second += 1;
             assert!(self.second < 1000, "no end in sight: {:?}", self.effects);
@@ -174,6 +186,22 @@ impl World {
     /// The request as it is now.
     pub fn request(&self) -> &RemediationRequest {
         self.requests.values().next().and_then(|versions| versions.last()).map(|(_, request)| request).expect("one")
+    }
+
+    /// The requests as they are now, by name.
+    pub fn all_requests(&self) -> impl Iterator<Item = &RemediationRequest> {
+        self.requests.values().filter_map(|versions| versions.last()).map(|(_, request)| request)
+    }
+
+    /// That nobody acts on a target while another execution has not ended there.
+    fn assert_one_at_a_time(&self) {
+        use kubernaut_api::ExecutionPhase::{Executing, RollingBack, Verifying};
+        let executions = self.executions.values().filter_map(|versions| versions.last()).map(|(_, one)| one);
+        let active = executions.filter(|one| matches!(one.phase(), Some(Executing | RollingBack | Verifying)));
+        let mut targets = BTreeSet::new();
+        for execution in active {
+            assert!(targets.insert(execution.spec.target.clone()), "two at once on {}", execution.spec.target);
+        }
     }
 
     /// Every object as it is now, with times and versions masked.
@@ -206,7 +234,9 @@ impl World {
             for versions in store.values() {
                 for pair in versions.windows(2) {
                     let (before, after) = (&pair[0].1, &pair[1].1);
-                    assert!(after.phase().map(K::rank) >= before.phase().map(K::rank));
+                    // What is held back goes on from where it was.
+                    let held = before.phase().is_some_and(|phase| phase.to_string() == "Blocked");
+                    assert!(held || after.phase().map(K::rank) >= before.phase().map(K::rank));
                     assert!(after.transitions().starts_with(before.transitions()), "what is recorded stays");
                 }
             }
@@ -338,19 +368,26 @@ impl World {
         let mut request = self.request().clone();
         if self.story.cancelled_at.is_some_and(|second| self.second >= second) && !request.spec.cancelled {
             request.spec.cancelled = true;
-            let _ = self.replace(request.clone());
-        }
-        let resolved = self.story.resolves_after.zip(self.last_effect).map(|(after, effect)| effect + after);
-        let status = request.status.get_or_insert_default();
-        if resolved.is_some_and(|second| self.second >= second) && status.deduplication.is_none() {
-            status.deduplication = Some(Deduplication {
-                occurrences: 1,
-                first_seen: at(0),
-                last_seen: at(0),
-                resolved_at: Some(self.now()),
-            });
             let _ = self.replace(request);
         }
+        let resolved = self.story.resolves_after.zip(self.last_effect).map(|(after, effect)| effect + after);
+        for mut request in self.all_requests().cloned().collect::<Vec<_>>() {
+            let status = request.status.get_or_insert_default();
+            if resolved.is_some_and(|second| self.second >= second) && status.deduplication.is_none() {
+                status.deduplication = Some(Deduplication {
+                    occurrences: 1,
+                    first_seen: at(0),
+                    last_seen: at(0),
+                    resolved_at: Some(self.now()),
+                });
+                let _ = self.replace(request);
+            }
+        }
+    }
+
+    /// All executions, for the budgets.
+    fn ledger(&self) -> Vec<Entry> {
+        self.executions.values().filter_map(|versions| versions.last()).filter_map(|(_, one)| Entry::of(one)).collect()
     }
 
     fn health(&self) -> Health {
@@ -411,6 +448,7 @@ pub fn simple() -> Story {
         cancelled_at: None,
         refuses: None,
         never_runs: None,
+        also: vec![],
     }
 }
 

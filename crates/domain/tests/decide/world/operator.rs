@@ -1,14 +1,15 @@
 //! The five controllers: observe as the real ones do, the real `decide`, apply effect by effect.
 
+use kubernaut_api::evidence::Node;
 use kubernaut_api::{
-    AIAnalysis, AnalysisPhase, ExecutionPhase, KubernetesExecution, Phase, RemediationProcessing, RemediationRequest,
-    RequestPhase, ResourceExt, Staged, WorkflowExecution, WorkflowPhase, names,
+    AIAnalysis, AnalysisPhase, Evidence, ExecutionPhase, KubernetesExecution, Phase, RemediationProcessing,
+    RemediationRequest, RequestPhase, ResourceExt, Staged, TargetRef, WorkflowExecution, WorkflowPhase, names,
 };
 use kubernaut_domain::blast::Reach;
 use kubernaut_domain::diagnosis::{Diagnosis, Finding};
 use kubernaut_domain::execution::{JobPlan, JobSeen};
 use kubernaut_domain::processing::Found;
-use kubernaut_domain::request::Child;
+use kubernaut_domain::request::{Child, Neighbours, Working};
 use kubernaut_domain::{analysis, execution, processing, request, workflow};
 
 use super::{Lost, Running, World};
@@ -25,12 +26,15 @@ pub(super) fn reconcile_request(world: &mut World, name: &str) -> Result<(), Los
         collision: None,
         health: None,
         drift: None,
+        neighbours: Neighbours::default(),
         settings: world.settings.clone(),
         now: world.now(),
     };
+    let planned = request.status.as_ref().is_some_and(|status| status.analysis_name.is_some());
     match phase {
+        Some(RequestPhase::Blocked) if !planned => {}
         Some(RequestPhase::Processing) => seen.processing = world.get(&names::processing(name)),
-        Some(RequestPhase::Analyzing | RequestPhase::AwaitingApproval) => {
+        Some(RequestPhase::Analyzing | RequestPhase::AwaitingApproval | RequestPhase::Blocked) => {
             seen.analysis = world.get(&names::analysis(name));
             if seen.analysis.is_none() {
                 seen.processing = world.get(&names::processing(name));
@@ -48,6 +52,14 @@ pub(super) fn reconcile_request(world: &mut World, name: &str) -> Result<(), Los
     if executed || phase == Some(RequestPhase::Verifying) {
         seen.health = Some(world.health());
     }
+    if seen.analysis.as_ref().and_then(Staged::phase) == Some(AnalysisPhase::Completed) {
+        let status = request.status.clone().unwrap_or_default();
+        let awaited = status.blocked_by.and_then(|name| world.get::<RemediationRequest>(&name));
+        let others = world.all_requests().filter(|other| other.name_any() != name);
+        seen.neighbours.working = others.filter(|other| Working::counts(other)).map(Working::of).collect();
+        seen.neighbours.awaited = awaited.as_ref().map(Working::of);
+        seen.neighbours.executions = world.ledger();
+    }
     let plan = request::decide(&seen);
     world.write_status(&request, plan.status)?;
     match plan.child {
@@ -61,8 +73,12 @@ pub(super) fn reconcile_request(world: &mut World, name: &str) -> Result<(), Los
 pub(super) fn reconcile_processing(world: &mut World, name: &str) -> Result<(), Lost> {
     let Some(processing) = world.watched::<RemediationProcessing>(name) else { return Ok(()) };
     let request_over = world.request_is_over(&processing.spec.request);
-    let found =
-        (!request_over).then(|| Found { evidence: evidence(), degraded: vec![], classified: None, target_found: true });
+    let found = (!request_over).then(|| Found {
+        evidence: cluster_evidence(),
+        degraded: vec![],
+        classified: None,
+        target_found: true,
+    });
     let seen = processing::Seen { processing: processing.clone(), request_over, found, now: world.now() };
     world.write_status(&processing, processing::decide(&seen).status)
 }
@@ -99,7 +115,10 @@ pub(super) fn reconcile_workflow(world: &mut World, name: &str) -> Result<(), Lo
     let Some(workflow) = world.watched::<WorkflowExecution>(name) else { return Ok(()) };
     let executions = world.executions.values().filter_map(|versions| versions.last());
     let seen = workflow::Seen {
-        executions: executions.map(|(_, execution)| (execution.name_any(), execution.clone())).collect(),
+        executions: executions
+            .filter(|(_, execution)| execution.spec.request == workflow.base_name())
+            .map(|(_, execution)| (execution.name_any(), execution.clone()))
+            .collect(),
         request_over: world.request_is_over(&workflow.base_name()),
         template: None,
         out_of_scope: vec![],
@@ -123,6 +142,7 @@ pub(super) fn reconcile_execution(world: &mut World, name: &str) -> Result<(), L
             && execution.spec.undoes.is_none()
             && world.request_is_over(&execution.spec.request),
         policy: before.then(allowed),
+        request_deadline: None,
         rehearsal: before.then(changed),
         reach: before.then(Reach::default),
         left: None,
@@ -130,6 +150,8 @@ pub(super) fn reconcile_execution(world: &mut World, name: &str) -> Result<(), L
         trace: None,
         live: None,
         settles_at: None,
+        ledger: world.ledger(),
+        unmanaged: None,
         job: if before { JobSeen::Absent } else { world.job_seen(&execution) },
         health: (phase == Some(ExecutionPhase::Verifying)).then(|| world.health()),
         execution: execution.clone(),
@@ -161,4 +183,10 @@ pub(super) fn reconcile_execution(world: &mut World, name: &str) -> Result<(), L
             world.effect(format!("stop Job {name}"))
         }
     }
+}
+
+/// What is collected about any target: besides its own, a node that it shares with others.
+fn cluster_evidence() -> Evidence {
+    let object = TargetRef { api_version: "v1".into(), kind: "Node".into(), name: "n1".into(), ..TargetRef::default() };
+    Evidence { nodes: vec![Node { object, ..Node::default() }], ..evidence() }
 }
