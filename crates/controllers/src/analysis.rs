@@ -16,6 +16,7 @@ use kubernaut_domain::analysis::{Seen, decide};
 use kubernaut_domain::approval;
 use kubernaut_domain::diagnosis::Diagnosis;
 use kubernaut_domain::policy::approval_input;
+use kubernaut_domain::proposal::{self, Trouble};
 use kubernaut_domain::stage::{Next, passed};
 
 use crate::calls::{self, Owner};
@@ -122,7 +123,7 @@ async fn ask(
     let answer = ctx.provider.analyse(&question).await;
     ctx.metrics.analysis.asked(provider, answer.is_ok(), begun.elapsed());
     match answer {
-        Ok(diagnosis) => Ok((provider.to_owned(), diagnosis)),
+        Ok(diagnosis) => Ok((provider.to_owned(), consider(ctx, analysis, diagnosis).await?)),
         Err(error) => Err(Error::Provider { provider: provider.to_owned(), message: error.to_string() }),
     }
 }
@@ -142,4 +143,14 @@ async fn judge(
     let namespaces = policies::namespaces(ctx, finding.steps.iter().map(|step| &step.target)).await?;
     let input = approval_input(analysis, request, classification, (provider, finding), &namespaces);
     Ok(Some(ctx.policies.approval(input).await?))
+}
+
+/// The diagnosis, with an entry of the user's own catalogue where it has no plan.
+async fn consider(ctx: &Ctx, analysis: &AIAnalysis, diagnosis: Diagnosis) -> Result<Diagnosis, Error> {
+    if !proposal::is_due(&diagnosis) {
+        return Ok(diagnosis);
+    }
+    let entries = crate::workflow::catalogue::entries(ctx).await?;
+    let trouble = Trouble { alert: &analysis.spec.signal.name, target: &analysis.spec.target };
+    Ok(proposal::consider(diagnosis, &entries, trouble, &ctx.settings))
 }

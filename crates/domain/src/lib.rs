@@ -18,6 +18,7 @@ pub mod notices;
 pub mod plan;
 pub mod policy;
 pub mod processing;
+pub mod proposal;
 pub mod redact;
 pub mod request;
 pub mod script;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use kube::api::ListParams;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, ResourceExt};
@@ -33,6 +34,13 @@ pub(crate) async fn run(ctx: Arc<Ctx>, token: CancellationToken) {
             }
         })
         .await;
+}
+
+/// Every RemediationWorkflow that is as its schema says; a malformed one must not keep the others from use.
+pub(crate) async fn entries(ctx: &Ctx) -> Result<Vec<RemediationWorkflow>, Error> {
+    let api = Api::<Guarded<RemediationWorkflow>>::namespaced(ctx.client.clone(), &ctx.namespace);
+    let list = calls::timed(ctx.call_timeout, "list RemediationWorkflows", api.list(&ListParams::default())).await?;
+    Ok(list.items.into_iter().filter_map(|entry| entry.0.ok()).collect())
 }
 
 async fn reconcile(object: Arc<Guarded<RemediationWorkflow>>, ctx: Arc<Ctx>) -> Result<Action, Error> {

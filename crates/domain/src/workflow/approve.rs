@@ -20,11 +20,19 @@ pub(super) fn is_due(steps: &[Step], seen: &Seen) -> bool {
 /// Waits for the answer from now on.
 pub(super) fn ask(status: &mut WorkflowExecutionStatus, steps: &[Step], seen: &Seen) {
     let name = names::approval(&seen.workflow.base_name());
-    let risk = plan::risk(steps).unwrap_or(Risk::High);
-    let why = format!("risk {risk:?}: RemediationApproval {name} waits for a person");
+    let who = if approvers(seen) == 1 { "a person" } else { "two people" };
+    let why = format!("RemediationApproval {name} waits for {who}: {}", reason(steps));
     enter(status, WorkflowPhase::Validating, &seen.now, Why::new("ApprovalRequired", why));
     status.approval_name = Some(name);
     status.phase_deadline = Some(after(&seen.now, seen.settings.limits.approval));
+}
+
+fn approvers(seen: &Seen) -> u8 {
+    seen.settings.approvers.clamp(1, 2)
+}
+
+fn reason(steps: &[Step]) -> String {
+    format!("risk {:?}", plan::risk(steps).unwrap_or(Risk::High))
 }
 
 /// What was answered, if anything.
@@ -34,8 +42,8 @@ pub(super) fn answer(status: &mut WorkflowExecutionStatus, seen: &Seen) {
         enter(status, WorkflowPhase::Cancelled, now, over(seen, "before a step started"));
         return;
     }
-    let requested_by = approval::requested_by(&seen.workflow);
-    let given = approval::answer(seen.approval.as_ref(), status.plan_hash.as_deref(), requested_by.as_deref(), now);
+    let author = approval::requested_by(&seen.workflow);
+    let given = approval::answer(seen.approval.as_ref(), status.plan_hash.as_deref(), author.as_deref(), now);
     match given {
         Answer::Approved(by) => begin(status, seen, Why::new("Approved", by)),
         Answer::Rejected(by) => enter(status, WorkflowPhase::Failed, now, Why::new("RejectedByPerson", by)),
@@ -69,8 +77,8 @@ pub(super) fn question(status: &WorkflowExecutionStatus, seen: &Seen) -> Option<
             confidence: 1.0,
             summary: of,
             steps: steps.iter().map(plan::sentence).collect(),
-            reason: format!("risk {:?}", plan::risk(steps).unwrap_or(Risk::High)),
-            approvers: seen.settings.approvers.clamp(1, 2),
+            reason: reason(steps),
+            approvers: approvers(seen),
             requested_by: approval::requested_by(&seen.workflow),
             expires_at,
         },

@@ -313,6 +313,15 @@ where
     C: Resource<DynamicType = ()>,
     O: Resource<DynamicType = ()>,
 {
+    assert_owned_by_name(child, owner, REQUEST, finalizers);
+}
+
+/// As [`assert_owned`], of what serves something of that name.
+pub fn assert_owned_by_name<C, O>(child: &C, owner: &O, served: &str, finalizers: &[&str])
+where
+    C: Resource<DynamicType = ()>,
+    O: Resource<DynamicType = ()>,
+{
     let references = child.meta().owner_references.clone().unwrap_or_default();
     let [reference] = references.as_slice() else { panic!("one owner, not {references:?}") };
     assert_eq!(reference.kind, O::kind(&()));
@@ -321,6 +330,6 @@ where
     assert_eq!((reference.controller, reference.block_owner_deletion), (Some(true), Some(true)));
     assert_eq!(child.meta().namespace, owner.meta().namespace);
     let labels = child.meta().labels.clone().unwrap_or_default();
-    assert_eq!(labels.get("kubernaut.io/request").map(String::as_str), Some(REQUEST));
+    assert_eq!(labels.get("kubernaut.io/request").map(String::as_str), Some(served));
     assert_eq!(child.meta().finalizers.clone().unwrap_or_default(), finalizers);
 }

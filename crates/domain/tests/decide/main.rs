@@ -2,6 +2,7 @@
 
 mod analysis;
 mod budget;
+mod by_hand;
 mod crash;
 mod drift;
 mod execution;
@@ -11,6 +12,7 @@ mod job;
 mod outcome;
 mod processing;
 mod properties;
+mod proposal;
 mod reach;
 mod request;
 mod rollback;

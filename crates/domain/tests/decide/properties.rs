@@ -84,6 +84,44 @@ fn run(steps: &[Step], parallelism: u8, ends: &[(Index, bool)]) -> Result<(), Te
     Ok(())
 }
 
+/// Runs a graph in which everything goes well but for one step, which undoes all; gives the order in which steps ended,
+/// and that in which they were undone.
+fn undo(
+    steps: &[Step],
+    parallelism: u8,
+    fails: &str,
+    picks: &[Index],
+) -> Result<(Vec<String>, Vec<String>), TestCaseError> {
+    let (mut done, mut undone) = (vec![], vec![]);
+    let mut seen = crate::workflow::begun(steps.to_vec());
+    seen.workflow.spec.parallelism = parallelism;
+    let mut running = Vec::<String>::new();
+    for pick in picks {
+        let (plan, _) = crate::workflow::advance(&mut seen);
+        running.extend(plan.children.iter().map(ResourceExt::name_any));
+        prop_assert!(running.len() <= usize::from(parallelism));
+        if seen.workflow.phase().is_some_and(Phase::is_terminal) {
+            break;
+        }
+        let name = running.remove(pick.index(running.len()));
+        let execution = seen.executions.get_mut(&name).expect("it was started");
+        let step = execution.spec.step.clone();
+        let undoing = execution.spec.undoes.is_some();
+        let phase = if step == fails && !undoing { ExecutionPhase::Failed } else { ExecutionPhase::Completed };
+        *execution = executed(execution.clone(), phase, "ended");
+        let status = execution.status.get_or_insert_default();
+        status.result =
+            Some(crate::workflow::result(if phase == ExecutionPhase::Failed { Effect::None } else { Effect::Changed }));
+        match (undoing, phase) {
+            (true, _) => undone.push(step),
+            (false, ExecutionPhase::Completed) => done.push(step),
+            _ => {}
+        }
+    }
+    prop_assert!(seen.workflow.phase().is_some_and(Phase::is_terminal) && running.is_empty(), "it ends");
+    Ok((done, undone))
+}
+
 /// That a phase follows the one before: not back, unless out of being held back.
 fn assert_forward<K: Kind>(before: &K, after: &K) {
     let rank = |object: &K| object.phase().map(K::rank);
@@ -175,6 +213,32 @@ proptest! {
         ends in prop::collection::vec((any::<Index>(), prop::bool::weighted(0.85)), 13),
     ) {
         run(&steps, parallelism, &ends)?;
+    }
+
+    #[test]
+    fn what_is_undone_is_undone_in_the_reverse_of_a_legal_order_and_all_of_it(
+        steps in graphs(),
+        parallelism in 1..=5u8,
+        fails in any::<Index>(),
+        picks in prop::collection::vec(any::<Index>(), 30),
+    ) {
+        let fails = fails.get(&steps).name.clone();
+        let mut steps = steps;
+        for step in steps.iter_mut().filter(|step| step.name == fails) {
+            step.on_failure = OnFailure::Rollback;
+        }
+        let (done, undone) = undo(&steps, parallelism, &fails, &picks)?;
+        let sorted = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+        prop_assert_eq!(sorted(&done), sorted(&undone), "all that was done, and nothing else");
+        prop_assert_eq!(done.len(), undone.len(), "each once");
+        let place = |name: &String| undone.iter().rev().position(|undone| undone == name);
+        for step in &steps {
+            for before in &step.depends_on {
+                if let (Some(step), Some(before)) = (place(&step.name), place(before)) {
+                    prop_assert!(before < step, "what came before is undone after");
+                }
+            }
+        }
     }
 
     #[test]
