@@ -226,7 +226,7 @@ async fn a_doubtful_plan_waits_for_a_person_and_is_done_when_approved() -> Resul
     })
     .await?;
     ensure!((0.7..=0.9).contains(&asked.spec.confidence), "{:?}", asked.spec);
-    ensure!(asked.spec.steps.iter().any(|step| step.contains("rollback_deployment")), "{:?}", asked.spec);
+    ensure!(asked.spec.steps.iter().any(|step| step.contains("Roll back Deployment")), "{:?}", asked.spec);
     let waiting = operator.remediation(&request).await?;
     assert_eq!(waiting.request.phase(), Some(RequestPhase::AwaitingApproval));
     ensure!(waiting.jobs.is_empty() && waiting.workflow.is_none(), "{}", waiting.history());
@@ -470,7 +470,8 @@ async fn about(operator: &Operator, namespace: &Namespace) -> Result<Vec<String>
 }
 
 async fn decide(operator: &Operator, asked: &RemediationApproval, decision: &str) -> Result<()> {
-    let answer = Patch::Merge(json!({ "status": { "decision": decision, "decidedBy": "tester" } }));
+    let user = operator.cluster.user().await?;
+    let answer = Patch::Merge(json!({ "status": { "decision": decision, "decidedBy": user } }));
     let approvals = operator.api::<RemediationApproval>();
     approvals.patch_status(&asked.name_any(), &PatchParams::default(), &answer).await?;
     Ok(())

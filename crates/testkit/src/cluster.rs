@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::Node;
-use kube::api::ListParams;
+use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use tokio::io::AsyncWriteExt;
@@ -41,6 +42,13 @@ impl Cluster {
         let client = Client::try_from(config)?;
         client.apiserver_version().await.with_context(|| format!("the cluster does not answer. {REMEDY}"))?;
         Ok(Self { client, root, kubeconfig })
+    }
+
+    /// As whom the API server knows whoever the kubeconfig names.
+    pub async fn user(&self) -> Result<String> {
+        let reviews = Api::<SelfSubjectReview>::all(self.client.clone());
+        let own = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await?;
+        own.status.and_then(|status| status.user_info?.username).context("the API server knows who asks")
     }
 
     /// Whether it is the one that `make cluster-up` starts.

@@ -251,6 +251,8 @@ async fn upgrade(cluster: &Cluster, namespace: &str, name: &str, config: Value) 
         "resources": { "requests": { "cpu": "10m" } },
     });
     values["config"] = config;
+    // Tests run operators beside the installed one, and make by hand what only Kubernaut makes.
+    values["admission"] = json!({ "writers": [cluster.user().await?] });
     let mut helm = cluster.tool("helm");
     helm.args(["upgrade", "--install", name]).arg(cluster.root.join("charts/kubernaut"));
     helm.args(["--namespace", namespace, "--create-namespace", "--values", "-", "--wait"]);

@@ -83,7 +83,7 @@ pub fn asked() -> Seen {
     seen
 }
 
-fn say(seen: &mut Seen, decision: Decision) {
+pub fn say(seen: &mut Seen, decision: Decision) {
     if let Some(approval) = &mut seen.approval {
         taken(approval, &at(30));
         approval.status = Some(RemediationApprovalStatus {
@@ -96,7 +96,7 @@ fn say(seen: &mut Seen, decision: Decision) {
 }
 
 /// The API server's record of when the status was written.
-fn taken(approval: &mut RemediationApproval, when: &MicroTime) {
+pub fn taken(approval: &mut RemediationApproval, when: &MicroTime) {
     let write = ManagedFieldsEntry {
         manager: Some("kubectl-patch".into()),
         subresource: Some("status".into()),

@@ -1,7 +1,7 @@
 //! The decision about a KubernetesExecution.
 
 use kubernaut_api::execution::{ActionResult, Effect, JobRef};
-use kubernaut_api::{ExecutionPhase, KubernetesExecution, ResourceExt, Staged};
+use kubernaut_api::{ExecutionPhase, KubernetesExecution, PolicyDecision, PolicyRecord, ResourceExt, Staged};
 use kubernaut_domain::blast::Reach;
 use kubernaut_domain::execution::{JobPlan, JobSeen, Plan, Seen, decide};
 use kubernaut_domain::health::Health;
@@ -399,4 +399,41 @@ fn a_job_that_is_still_held_is_let_go_in_every_later_phase() {
         seen.job = JobSeen::Foreign;
         assert_eq!(advance(&mut seen).0.job, JobPlan::Leave);
     }
+}
+
+/// A new execution about which the policy says this: these transitions after the first two, and no Job.
+fn check_forbidden(policy: Option<PolicyRecord>, second: i64, expect: &[&str]) -> Seen {
+    let mut seen = Seen { policy, ..begun() };
+    let (plan, trail) = advance(&mut seen);
+    assert_eq!(trail[..2], VALIDATING);
+    assert_eq!(plan.job, JobPlan::Leave, "nothing is done that no policy has allowed");
+    seen.now = at(second);
+    let (plan, later) = advance(&mut seen);
+    assert_eq!(plan.job, JobPlan::Leave);
+    assert_eq!([&trail[2..], &later[..]].concat(), expect);
+    seen
+}
+
+#[test]
+fn what_the_safety_policy_forbids_is_not_done_and_the_record_says_why() {
+    for decision in [PolicyDecision::Deny, PolicyDecision::Ask] {
+        let denied = PolicyRecord { decision, messages: vec!["closed".into()], ..allowed() };
+        let seen = check_forbidden(Some(denied.clone()), 0, &["Failed PolicyDenied"]);
+        let status = seen.execution.status.expect("a status");
+        assert_eq!((status.message.as_deref(), status.policy), (Some("closed"), Some(denied)));
+    }
+}
+
+#[test]
+fn an_action_about_which_no_policy_was_asked_is_not_done() {
+    check_forbidden(None, 10, &[]);
+    check_forbidden(None, 300, &["Failed ValidatingTimedOut"]);
+}
+
+#[test]
+fn what_the_safety_policy_allows_is_recorded_with_its_hash() {
+    let mut seen = begun();
+    let (plan, _) = advance(&mut seen);
+    assert!(makes_the_job(&plan));
+    assert_eq!(plan.status.policy, Some(allowed()));
 }

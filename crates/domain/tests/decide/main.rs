@@ -1,6 +1,7 @@
 //! The five decisions from outside: tables, fixpoints, properties, and all five over a fake world.
 
 mod analysis;
+mod approval;
 mod budget;
 mod by_hand;
 mod crash;
