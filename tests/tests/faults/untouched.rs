@@ -102,7 +102,7 @@ pub const FAULTS: [Fault; 7] = [
                 Ok(Seeded::alert(Alert::about("persistentvolumeclaim", &shop.namespace.name, "left-over")))
             })
         },
-        expect: Expect::Untouched { outcome: Outcome::ManualReviewRequired, reason: "NoCauseFound", cause: None },
+        expect: Expect::Untouched { outcome: Outcome::NoActionRequired, reason: "NothingWrong", cause: None },
     },
     Fault {
         id: "unmanaged",

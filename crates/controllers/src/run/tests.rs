@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use kubernaut_analysis::{Builtin, Provider, ProviderError, Question};
-use kubernaut_api::{AIAnalysis, KubernetesExecution, TargetRef};
+use kubernaut_api::{AIAnalysis, KubernetesExecution, RemediationProcessing, TargetRef};
 use kubernaut_domain::diagnosis::Diagnosis;
 use kubernaut_domain::settings::{Scope, Settings};
 use prometheus_client::registry::Registry;
@@ -15,6 +15,7 @@ use super::*;
 use crate::Metrics;
 use crate::analysis::Analyses;
 use crate::execution::Executions;
+use crate::processing::Processings;
 use crate::request::Requests;
 
 /// What a server answers to method, path and body.
@@ -308,4 +309,25 @@ async fn labels_that_cannot_be_read_are_no_permission() {
     let (ctx, log) = server_set(down, Arc::new(Builtin), Settings::default()).await;
     reconcile::<Requests>(object::<RemediationRequest>(request(&Value::Null)), ctx).await.unwrap_err();
     assert!(statuses(&log).is_empty());
+}
+
+#[test]
+fn what_is_finished_is_kept_without_its_evidence() {
+    let keep = |phase: &str| {
+        let mut kept: Guarded<RemediationProcessing> = DeserializeGuard(Ok(serde_json::from_value(json!({
+            "apiVersion": "kubernaut.io/v1alpha1", "kind": "RemediationProcessing",
+            "metadata": {"name": "rp-rr-1", "namespace": "ns", "managedFields": [{"manager": "kubernaut-controller"}]},
+            "spec": {
+                "request": "rr-1", "signal": {"source": "t", "name": "Down", "fingerprint": "f".repeat(64)}, "target": target(),
+                "timeout": "5m",
+            },
+            "status": {"phase": phase, "evidence": {"logs": [{"pod": "p", "container": "c", "lines": ["x".repeat(500)]}]}},
+        }))
+        .unwrap()));
+        slim::<Processings>(&mut kept);
+        assert!(kept.meta().managed_fields.is_none());
+        kept.0.unwrap().status.unwrap().evidence.is_some()
+    };
+    assert!(!keep("Completed") && !keep("Failed"));
+    assert!(keep("Enriching"), "what is decided upon is whole");
 }
