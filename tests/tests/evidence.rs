@@ -282,7 +282,7 @@ async fn every_kind_of_target_is_told_from_what_the_cluster_has_and_no_secret_is
     Ok(())
 }
 
-const WIDGETS: &str = r#"
+const WIDGETS: &str = r"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: widgets.evidence.example.com}
@@ -295,7 +295,7 @@ spec:
       served: true
       storage: true
       schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-"#;
+";
 
 #[tokio::test]
 async fn an_owner_of_a_custom_kind_that_may_not_be_read_degrades_and_stays_the_target() -> Result<()> {

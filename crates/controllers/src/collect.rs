@@ -138,8 +138,10 @@ async fn whole(reader: &Reader<'_>, mut found: Found, gaps: &mut Vec<Gap>) -> Ev
     let around = surroundings::surround(reader, &mut found.evidence, &found.pods, gaps).await;
     found.uids.extend(around);
     found.evidence.logs = logs_of(reader, &found.pods, gaps).await;
-    found.evidence.dependencies = dependencies::dependencies(reader, &found.evidence, &found.pods, gaps).await;
-    found.evidence.configs = configs::configs(reader, &found.evidence, gaps).await;
+    if !is_quiet(&found) {
+        found.evidence.dependencies = dependencies::dependencies(reader, &found.evidence, &found.pods, gaps).await;
+        found.evidence.configs = configs::configs(reader, &found.evidence, gaps).await;
+    }
     found.finish()
 }
 
@@ -162,10 +164,13 @@ async fn logs_of(reader: &Reader<'_>, pods: &[Pod], gaps: &mut Vec<Gap>) -> Vec<
     logs
 }
 
-/// True when there is no sign that anything about the workload is wrong: then less is read.
-fn is_quiet(evidence: &Evidence) -> bool {
+/// True when there is no sign that anything about the workload is wrong: then less is read. A pod of a new revision may
+/// fail while those of the old one serve.
+fn is_quiet(found: &Found) -> bool {
     let well = |workload: &kubernaut_api::evidence::Workload| workload.ready_replicas >= workload.replicas;
-    evidence.logs.is_empty() && evidence.workload.as_ref().is_none_or(well)
+    found.evidence.logs.is_empty()
+        && found.evidence.workload.as_ref().is_none_or(well)
+        && pods::evidence(&found.pods).iter().all(pods::is_well)
 }
 
 /// From what the signal names, over what owns it, to the target.

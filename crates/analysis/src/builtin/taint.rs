@@ -83,9 +83,11 @@ fn barred<'a>(facts: &Facts<'_>, node: &'a Node, told: &str) -> Option<(&'a Node
     let at = node.taints_changed_at.as_ref().map(|at| at.0)?;
     let lately =
         at <= facts.now && facts.now.duration_since(at) <= FRESH && facts.template_made().is_none_or(|made| at > made);
-    let taint = node.taints.iter().filter_map(|taint| parse(taint)).find(|taint| {
-        taint.effect != "PreferNoSchedule" && told.contains(&format!("untolerated taint {{{}", taint.key))
-    })?;
+    let taint = node
+        .taints
+        .iter()
+        .filter_map(|taint| parse(taint))
+        .find(|taint| taint.effect != "PreferNoSchedule" && names(told, taint.key))?;
     (lately && node.ready && !node.unschedulable).then_some((node, taint))
 }
 
@@ -93,6 +95,13 @@ fn parse(taint: &str) -> Option<Taint<'_>> {
     let (rest, effect) = taint.rsplit_once(':')?;
     let (key, value) = rest.split_once('=').map_or((rest, None), |(key, value)| (key, Some(value)));
     Some(Taint { key, value, effect })
+}
+
+/// Whether the scheduler names a taint with this very key.
+fn names(told: &str, key: &str) -> bool {
+    told.split("untolerated taint {")
+        .skip(1)
+        .any(|rest| rest.strip_prefix(key).is_some_and(|rest| rest.starts_with([':', '}', '='])))
 }
 
 /// Whether the scheduler names this taint for every node that there is.

@@ -176,6 +176,7 @@ fn a_taint_that_is_old_kept_by_kubernetes_or_not_named_is_left_alone() {
         tainted("drill=on:NoSchedule", "2026-11-21T09:58:00.000000Z", ""),
         tainted("drill=on:NoSchedule", "2026-11-01T09:58:00.000000Z", ""),
         tainted("other=on:NoSchedule", LATELY, ""),
+        tainted("dri=on:NoSchedule", LATELY, ""),
         tainted("drill=on:PreferNoSchedule", LATELY, ""),
         tainted("drill=on:NoSchedule", LATELY, ", unschedulable: true"),
     ] {

@@ -14,7 +14,6 @@ use kubernaut_domain::redact::{HIDDEN, bounded, is_secret_name, redact};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::is_quiet;
 use super::read::{Gap, Reader};
 use super::workload::reference;
 
@@ -27,9 +26,9 @@ const TOLD: usize = 8;
 /// Longest declared value that is told, in bytes.
 const LONGEST: usize = 2048;
 
-/// The ConfigMaps that the workload's template names; none while it is well.
+/// The ConfigMaps that the workload's template names.
 pub async fn configs(reader: &Reader<'_>, evidence: &Evidence, gaps: &mut Vec<Gap>) -> Vec<Config> {
-    let Some(workload) = evidence.workload.as_ref().filter(|_| !is_quiet(evidence)) else { return Vec::new() };
+    let Some(workload) = &evidence.workload else { return Vec::new() };
     let maps = workload.references.iter().filter(|reference| reference.kind == "ConfigMap");
     let names: BTreeSet<&str> = maps.map(|reference| reference.name.as_str()).collect();
     let mut found = Vec::new();

@@ -18,7 +18,7 @@ use kubernaut_domain::redact::bounded;
 use super::hosts::{Host, IsHost, hosts};
 use super::read::{Gap, Reader, take};
 use super::workload::{daemon_set_facts, stateful_set_facts, workload_facts};
-use super::{is_quiet, owners, pods};
+use super::{owners, pods};
 
 /// Services that are looked up at most.
 const LOOKED_UP: usize = 10;
@@ -34,7 +34,7 @@ pub async fn dependencies(
 ) -> Vec<Dependency> {
     // The newest pods say best what the template names.
     let spec = target_pods.iter().max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-    let Some(spec) = spec.and_then(|pod| pod.spec.as_ref()).filter(|_| !is_quiet(evidence)) else { return Vec::new() };
+    let Some(spec) = spec.and_then(|pod| pod.spec.as_ref()) else { return Vec::new() };
     let mut named = named_in_template(spec);
     for log in &evidence.logs {
         let place = format!("log of container {}", log.container);

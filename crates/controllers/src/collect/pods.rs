@@ -40,7 +40,8 @@ pub fn is_failing(container: &ContainerState) -> bool {
     !container.ready || (ended_badly && container.restarts > 0)
 }
 
-fn is_well(pod: &PodEvidence) -> bool {
+/// True when there is nothing about the pod that has to be told.
+pub fn is_well(pod: &PodEvidence) -> bool {
     pod.terminating
         || pod.phase == "Succeeded"
         || (pod.ready && !pod.containers.iter().any(|container| !container.init && is_failing(container)))

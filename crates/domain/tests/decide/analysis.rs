@@ -2,11 +2,12 @@
 
 use kubernaut_api::analysis::{Citation, Risk};
 use kubernaut_api::approval::Decision;
+use kubernaut_api::evidence::{Upstream, Workload};
 use kubernaut_api::k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kubernaut_api::workflow::Step;
 use kubernaut_api::{
-    AIAnalysis, Evidence, MicroTime, RemediationApproval, RemediationApprovalStatus, RequestPhase, ResourceExt,
-    TargetRef, Time,
+    AIAnalysis, AnalysisPhase, Evidence, MicroTime, RemediationApproval, RemediationApprovalStatus, RequestPhase,
+    ResourceExt, TargetRef, Time,
 };
 use kubernaut_domain::analysis::{Plan, Seen, decide};
 use kubernaut_domain::diagnosis::{Diagnosis, Finding};
@@ -235,6 +236,28 @@ fn a_step_on_a_pod_of_the_target_is_sound_and_on_another_pod_is_refused() {
     check(Some(Diagnosis::Found(Box::new(sound))), &["Generating BadRollout", "Completed BadRollout"]);
     for (name, namespace) in [("db-0", "shop"), ("web-new-1", "other")] {
         check_refused(|finding| finding.steps = vec![restart(name, namespace)], "does not belong to");
+    }
+}
+
+/// The target depends on a workload in another namespace; the step goes back to its revision 3.
+fn check_upstream(managed: bool, name: &str) -> Plan {
+    let db = TargetRef { namespace: Some("data".into()), name: "db".into(), ..target() };
+    let workload = Workload { object: db.clone(), unmanaged: !managed, ..Workload::default() };
+    let step = Step { target: TargetRef { name: name.into(), ..db }, ..step("rollback", &[]) };
+    let sound = Finding { steps: vec![step], ..finding(95) };
+    let mut seen = begun(Some(Diagnosis::Found(Box::new(sound))));
+    let evidence = seen.evidence.get_or_insert_default();
+    evidence.upstream = vec![Upstream { workload, ..Upstream::default() }];
+    advance(&mut seen).0
+}
+
+#[test]
+fn a_step_on_what_the_target_depends_on_is_sound_only_where_somebody_opted_it_in() {
+    assert_eq!(check_upstream(true, "db").status.phase, Some(AnalysisPhase::Completed));
+    for (managed, name) in [(false, "db"), (true, "other")] {
+        let status = check_upstream(managed, name).status;
+        assert_eq!(status.reason.as_deref(), Some("InvalidPlan"), "{managed} {name}");
+        assert_eq!(status.plan, None);
     }
 }
 

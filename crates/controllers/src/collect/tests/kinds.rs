@@ -316,3 +316,16 @@ async fn a_target_of_any_kind_that_is_gone_or_another_one_by_now_is_told() {
         assert!(!ask(gone, &object(api_version, kind, name), None).await.target_found, "{kind}");
     }
 }
+
+#[tokio::test]
+async fn a_pod_that_fails_without_a_word_while_others_serve_is_no_quiet() {
+    let silent = without("/log", Answer::Text(""));
+    let mut answers = silent;
+    answers.insert(0, ("/deployments/web", Answer::Yaml(SERVING)));
+    let found = ask(answers, &object("apps/v1", "Deployment", "web"), None).await;
+    assert!(found.evidence.logs.is_empty() && found.evidence.configs.len() == 1, "{:?}", found.evidence);
+}
+
+const SERVING: &str = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: web, namespace: shop, uid: d1}, \
+    spec: {replicas: 1, selector: {matchLabels: {app: web}}, template: {spec: {containers: [{name: app, image: 'app:1', envFrom: [{configMapRef: {name: settings}}]}]}}}, \
+    status: {replicas: 2, updatedReplicas: 1, readyReplicas: 1, availableReplicas: 1}}";
