@@ -139,8 +139,10 @@ async fn whole(reader: &Reader<'_>, mut found: Found, gaps: &mut Vec<Gap>) -> Ev
     found.uids.extend(around);
     found.evidence.logs = logs_of(reader, &found.pods, gaps).await;
     if !is_quiet(&found) {
-        found.evidence.dependencies = dependencies::dependencies(reader, &found.evidence, &found.pods, gaps).await;
-        found.evidence.configs = configs::configs(reader, &found.evidence, gaps).await;
+        let (configs, named) = configs::configs(reader, &found.evidence, gaps).await;
+        found.evidence.configs = configs;
+        found.evidence.dependencies =
+            dependencies::dependencies(reader, &found.evidence, &found.pods, named, gaps).await;
     }
     found.finish()
 }

@@ -14,6 +14,7 @@ use kubernaut_domain::redact::{HIDDEN, bounded, is_secret_name, redact};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::hosts::{Host, IsHost, hosts};
 use super::read::{Gap, Reader};
 use super::workload::reference;
 
@@ -23,24 +24,48 @@ const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const READ: usize = 8;
 /// Keys that differ and are told at most.
 const TOLD: usize = 8;
+/// Longest value that is looked through for hosts, in bytes.
+const LOOKED_THROUGH: usize = 32 * 1024;
+/// Hosts of one ConfigMap that are told at most.
+const NAMED: usize = 20;
 /// Longest declared value that is told, in bytes.
 const LONGEST: usize = 2048;
 
-/// The ConfigMaps that the workload's template names.
-pub async fn configs(reader: &Reader<'_>, evidence: &Evidence, gaps: &mut Vec<Gap>) -> Vec<Config> {
-    let Some(workload) = &evidence.workload else { return Vec::new() };
+/// The ConfigMaps that the workload's template names, and the hosts that stand in them with where.
+pub async fn configs(
+    reader: &Reader<'_>,
+    evidence: &Evidence,
+    gaps: &mut Vec<Gap>,
+) -> (Vec<Config>, Vec<(Host, String)>) {
+    let (mut found, mut named) = (Vec::new(), Vec::new());
+    let Some(workload) = &evidence.workload else { return (found, named) };
     let maps = workload.references.iter().filter(|reference| reference.kind == "ConfigMap");
     let names: BTreeSet<&str> = maps.map(|reference| reference.name.as_str()).collect();
-    let mut found = Vec::new();
     for name in names.into_iter().take(READ) {
         match reader.get::<ConfigMap>("configmaps", name).await {
-            Ok(map) => found.push(config(&map)),
+            Ok(map) => {
+                named.extend(named_in(&map));
+                found.push(config(&map));
+            }
             // That it is missing the kubelet says too, and better.
             Err(gap) if gap.not_found => {}
             Err(gap) => gaps.push(gap),
         }
     }
-    found
+    (found, named)
+}
+
+/// Hosts that the values name, as far as these are short enough to be looked through.
+fn named_in(map: &ConfigMap) -> Vec<(Host, String)> {
+    let name = map.metadata.name.as_deref().unwrap_or_default();
+    let entries = map.data.iter().flatten().filter(|(_, value)| value.len() <= LOOKED_THROUGH);
+    let named = entries.flat_map(|(key, value)| {
+        let place = format!("key {} of ConfigMap {name}", bounded(key, 64));
+        // A whole file is no host by its name.
+        let is_host = if value.contains('\n') { IsHost::Unknown } else { IsHost::of_variable(key) };
+        hosts(value, is_host).into_iter().map(move |host| (host, place.clone()))
+    });
+    named.take(NAMED).collect()
 }
 
 fn config(map: &ConfigMap) -> Config {
@@ -184,6 +209,19 @@ mod tests {
                 ("url", None, true, Some("pg://[redacted]@db")),
             ],
         );
+    }
+
+    #[test]
+    fn hosts_that_stand_in_its_values_are_named_and_no_password_is() {
+        let map = parse(
+            r#"{DB_HOST: db, app.yaml: "db:\n  url: postgres://u:c4n4ry@pg.data.svc:5432/x\n  mode: fast\n", MODE: db, note: plain words}"#,
+            None,
+        );
+        let found: Vec<String> =
+            named_in(&map).iter().map(|(host, place)| format!("{} in {place}", host.written)).collect();
+        assert_eq!(found, ["db in key DB_HOST of ConfigMap web", "pg.data.svc in key app.yaml of ConfigMap web"]);
+        let large = parse(&format!("{{DB_URL: '{}http://db/'}}", " ".repeat(40_000)), None);
+        assert!(named_in(&large).is_empty(), "what is too large is not looked through");
     }
 
     #[test]

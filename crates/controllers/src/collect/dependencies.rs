@@ -1,5 +1,5 @@
-//! What a target depends on: the Services that its variables, arguments and logs name, and whether pods
-//! are behind them.
+//! What a target depends on: the Services that its variables, arguments, ConfigMaps and logs name, and whether
+//! pods are behind them.
 //!
 //! Looked up only while the target is not well, at most [`LOOKED_UP`] of them, and only the readiness of
 //! pods is told; `upstream` reads on about the workloads behind those that are broken.
@@ -30,6 +30,7 @@ pub async fn dependencies(
     reader: &Reader<'_>,
     evidence: &Evidence,
     target_pods: &[Pod],
+    in_configs: Vec<(Host, String)>,
     gaps: &mut Vec<Gap>,
 ) -> Vec<Dependency> {
     // The newest pods say best what the template names.
@@ -40,6 +41,7 @@ pub async fn dependencies(
         let place = format!("log of container {}", log.container);
         named.extend(log.lines.iter().flat_map(|line| hosts(line, IsHost::Unknown)).map(|host| (host, place.clone())));
     }
+    named.extend(in_configs);
     let services = take(reader.all::<Service>("services").await, gaps);
     let wanted = wanted(named, reader.namespace, &services);
     let found =

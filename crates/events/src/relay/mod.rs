@@ -89,7 +89,8 @@ where
 {
     let api: Api<DeserializeGuard<K>> = Api::namespaced(parts.client.clone(), &parts.namespace);
     let cluster = parts.cluster.clone();
-    watcher(api, watcher::Config::default())
+    // A finished processing may hold 64 KiB of evidence: few of them at a time.
+    watcher(api, watcher::Config::default().page_size(50))
         .default_backoff()
         .filter_map(move |event| {
             let seen = match event {
