@@ -16,7 +16,7 @@ use kubernaut_api::{
 };
 use kubernaut_testkit::app::Strategy;
 use kubernaut_testkit::operator::COOLDOWN;
-use kubernaut_testkit::{Alert, App, Namespace, Operator, Remediation, until};
+use kubernaut_testkit::{Alert, App, Namespace, Operator, Remediation, request, until};
 use serde_json::{Value, json};
 
 /// How long one remediation may take on a busy machine.
@@ -433,33 +433,7 @@ async fn a_fix_that_does_not_help_is_undone() -> Result<()> {
 /// A request for the app's Deployment, not made by an alert, with this besides in its spec.
 fn by_hand(app: &App<'_>, deployment: &Deployment, more: &Value) -> Result<RemediationRequest> {
     let name = app.namespace.name.replace(kubernaut_testkit::namespace::PREFIX, "rr-");
-    let mut request = json!({
-        "apiVersion": "kubernaut.io/v1alpha1",
-        "kind": "RemediationRequest",
-        "metadata": { "name": name },
-        "spec": {
-            "signal": { "source": "test", "name": "TestedAppDown", "fingerprint": fingerprint(&name) },
-            "target": {
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
-                "namespace": app.namespace.name,
-                "name": app.name,
-                "uid": deployment.uid(),
-            },
-        },
-    });
-    for (field, value) in more.as_object().into_iter().flatten() {
-        request["spec"][field] = value.clone();
-    }
-    Ok(serde_json::from_value(request)?)
-}
-
-/// One that no other test has: the end of another test's request would hold this one back.
-fn fingerprint(name: &str) -> String {
-    // From the end, where names differ.
-    let digits = name.bytes().rev().flat_map(|byte| [byte >> 4, byte & 15]);
-    let hex: String = digits.filter_map(|digit| char::from_digit(digit.into(), 16)).take(64).collect();
-    format!("{hex:0<64}")
+    request::by_hand(app, deployment, &name, more)
 }
 
 /// Names of the requests about a namespace.

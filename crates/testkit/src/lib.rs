@@ -15,6 +15,7 @@ pub mod process;
 pub mod proxy;
 pub mod receiver;
 pub mod remediation;
+pub mod request;
 pub mod shop;
 pub mod snapshot;
 pub mod spare_node;
