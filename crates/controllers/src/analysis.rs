@@ -17,10 +17,11 @@ use kubernaut_domain::approval;
 use kubernaut_domain::diagnosis::Diagnosis;
 use kubernaut_domain::policy::approval_input;
 use kubernaut_domain::proposal::{self, Trouble};
+use kubernaut_domain::request::is_over;
 use kubernaut_domain::stage::{Next, passed};
 
 use crate::calls::{self, Owner};
-use crate::run::{Guarded, Stage, commit, is_over, when_request_is_over};
+use crate::run::{Guarded, Stage, commit, when_request_is_over};
 use crate::{Ctx, Error, policies};
 
 /// The controller of AIAnalyses.

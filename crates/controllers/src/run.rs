@@ -12,6 +12,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use kubernaut_api::{MicroTime, RemediationRequest, Staged, labels};
+use kubernaut_domain::request::is_over;
 use kubernaut_domain::stage::{Next, after};
 use tokio_util::sync::CancellationToken;
 
@@ -203,13 +204,6 @@ where
         let objects = if over { store.state() } else { vec![] };
         objects.into_iter().filter(serves).map(|object| ObjectRef::from_obj(&*object)).collect::<Vec<_>>()
     })
-}
-
-/// True when nothing new may start for this request.
-pub(crate) fn is_over(request: &RemediationRequest) -> bool {
-    request.spec.cancelled
-        || request.meta().deletion_timestamp.is_some()
-        || request.phase().is_some_and(kubernaut_api::Phase::is_terminal)
 }
 
 /// As [`is_over`], of the request of this name; a request that is gone is over.

@@ -79,6 +79,16 @@ pub enum Child {
     Workflow(Box<WorkflowExecution>),
 }
 
+/// True when nothing new starts for a request: it has ended, it is cancelled or being deleted, or its alert was
+/// resolved while its plan was executed. What runs is let end.
+pub fn is_over(request: &RemediationRequest) -> bool {
+    let phase = request.status.as_ref().and_then(|status| status.phase);
+    request.spec.cancelled
+        || request.metadata.deletion_timestamp.is_some()
+        || phase.is_some_and(Phase::is_terminal)
+        || (phase == Some(RequestPhase::Executing) && request.status.as_ref().is_some_and(hold::is_resolved))
+}
+
 /// Decides what a request needs next.
 pub fn decide(seen: &Seen) -> Plan {
     let mut status = seen.request.status.clone().unwrap_or_default();
@@ -357,7 +367,11 @@ fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &L
             status.phase_deadline = ends.max(status.phase_deadline.take());
         }
         Some(WorkflowPhase::Cancelled) => {
-            let why = Why::new(result.reason.unwrap_or_else(|| "CancelledByUser".into()), message);
+            let why = if seen.request.spec.cancelled || !hold::is_resolved(status) {
+                Why::new(result.reason.unwrap_or_else(|| "CancelledByUser".into()), message)
+            } else {
+                Why::new("AlertResolved", format!("the alert was resolved, so that no further step began: {message}"))
+            };
             end(status, RequestPhase::Cancelled, None, seen, why);
         }
         _ => {}

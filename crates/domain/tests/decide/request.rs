@@ -5,13 +5,13 @@ mod stop;
 mod verify;
 
 pub use hold::held;
-use kubernaut_api::request::{Deduplication, Timeouts};
+use kubernaut_api::request::{Deduplication, RemediationRequestStatus, Timeouts};
 use kubernaut_api::{
     AnalysisPhase, MicroTime, Outcome, ProcessingPhase, RemediationRequest, RequestPhase, ResourceExt, Staged,
     WorkflowPhase,
 };
 use kubernaut_domain::health::Health;
-use kubernaut_domain::request::{Child, Neighbours, Plan, Seen, decide};
+use kubernaut_domain::request::{Child, Neighbours, Plan, Seen, decide, is_over};
 use kubernaut_domain::stage::{Next, after};
 
 use crate::given::{

@@ -22,6 +22,7 @@ use kubernaut_api::{
 use kubernaut_domain::budget::Entry;
 use kubernaut_domain::execution::JobSeen;
 use kubernaut_domain::health::Health;
+use kubernaut_domain::request::is_over;
 use kubernaut_domain::settings::Settings;
 
 use crate::given::{Kind, at, changed, settings};
@@ -398,8 +399,7 @@ impl World {
     }
 
     fn request_is_over(&mut self, name: &str) -> bool {
-        self.get::<RemediationRequest>(name)
-            .is_none_or(|request| request.spec.cancelled || request.phase().is_some_and(Phase::is_terminal))
+        self.get::<RemediationRequest>(name).is_none_or(|request| is_over(&request))
     }
 
     fn job_seen(&self, execution: &KubernetesExecution) -> JobSeen {

@@ -1,5 +1,7 @@
 //! What ends a request from outside: cancelling, the alert, the clock.
 
+use kubernaut_api::Phase as _;
+
 use super::*;
 
 #[test]
@@ -45,12 +47,40 @@ fn a_resolved_alert_cancels_a_request_before_anything_was_done() {
 }
 
 #[test]
-fn a_resolved_alert_does_not_stop_a_workflow() {
-    let change = |seen: &mut Seen| {
+fn a_resolved_alert_lets_no_further_step_of_a_workflow_begin_and_what_runs_end() {
+    let running = |seen: &mut Seen| {
         resolve(seen);
         work(seen, WorkflowPhase::Executing);
     };
-    check(RequestPhase::Executing, change, &[], None);
+    assert!(is_over(&check(RequestPhase::Executing, running, &[], None).request));
+    let stopped = |seen: &mut Seen| {
+        resolve(seen);
+        work(seen, WorkflowPhase::Cancelled);
+    };
+    check(RequestPhase::Executing, stopped, &["Cancelled AlertResolved"], None);
+    // All steps had begun: whether they helped is seen as always.
+    let done = |seen: &mut Seen| {
+        resolve(seen);
+        work(seen, WorkflowPhase::Completed);
+    };
+    assert!(!is_over(&check(RequestPhase::Executing, done, &["Verifying WorkflowCompleted"], None).request));
+}
+
+#[test]
+fn a_request_is_over_when_it_has_ended_or_was_cancelled_or_is_deleted() {
+    let fresh = begun().request;
+    assert!(!is_over(&fresh));
+    let mut cancelled = fresh.clone();
+    cancelled.spec.cancelled = true;
+    let mut deleted = fresh;
+    deleted.metadata.deletion_timestamp = Some(kubernaut_api::Time(crate::given::at(1).0));
+    assert!(is_over(&cancelled) && is_over(&deleted));
+    for phase in RequestPhase::ALL {
+        let mut seen = begun();
+        seen.request.status =
+            Some(RemediationRequestStatus { phase: Some(*phase), ..RemediationRequestStatus::default() });
+        assert_eq!(is_over(&seen.request), phase.is_terminal(), "{phase}");
+    }
 }
 
 #[test]
