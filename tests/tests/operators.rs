@@ -5,14 +5,18 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams};
-use kubernaut_api::{Outcome, RemediationRequest, RequestPhase};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use kubernaut_api::{ObjectMeta, Outcome, RemediationRequest, RequestPhase};
 use kubernaut_testkit::app::Strategy;
-use kubernaut_testkit::{Alert, App, Namespace, Operator, Process, Remediation, until};
+use kubernaut_testkit::{Alert, App, Namespace, Operator, Process, Remediation, fault, pods, until};
 use serde_json::json;
 use tokio::sync::Mutex;
 
+/// The CustomResourceDefinition of a kind without which nothing can be done.
+const EXECUTIONS: &str = "kubernetesexecutions.kubernaut.io";
 /// Held by the test that runs.
 static ALONE: Mutex<()> = Mutex::const_new(());
 /// How long a remediation may take while operators die and are restarted.
@@ -114,6 +118,73 @@ async fn a_leader_that_hangs_is_replaced_in_time_and_leads_no_more() -> Result<(
     ensure!(operator.leader().await? == new, "{new} does not lead any more");
     scale(&operator, 1).await?;
     operator.is_ready(1).await
+}
+
+#[tokio::test]
+async fn a_kind_that_goes_and_comes_back_stops_nothing_else_and_nothing_is_done_twice() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    let operator = Operator::installed().await?;
+    operator.is_ready(1).await?;
+    let namespace = Namespace::managed(&operator.cluster, "kind").await?;
+    let done = App::healthy(&namespace, "done", Strategy::Rolling).await?;
+    let begun = App::healthy(&namespace, "begun", Strategy::Recreate).await?;
+    let well = App::healthy(&namespace, "well", Strategy::Rolling).await?;
+    done.break_image().await?;
+    let alert = Alert::about_pod(&namespace.name, &done.pod_without_image().await?);
+    let first = operator.ended(&operator.alert(&[alert]).await?.created()?, LIMIT).await?;
+    one_effect(&operator, &done, &first).await?;
+    begun.break_image().await?;
+    let alert = Alert::about_pod(&namespace.name, &begun.pod_without_image().await?);
+    let second = operator.alert(&[alert]).await?.created()?;
+    let approval = fault::asked(&operator, &second).await?;
+    let before = runs(&operator).await?;
+
+    let crds = Api::<CustomResourceDefinition>::all(operator.cluster.client.clone());
+    let mut crd = crds.get(EXECUTIONS).await?;
+    // As it was, with what tells Helm that it is its own.
+    let ObjectMeta { name, labels, annotations, .. } = std::mem::take(&mut crd.metadata);
+    crd.metadata = ObjectMeta { name, labels, annotations, ..ObjectMeta::default() };
+    crd.status = None;
+    crds.delete(EXECUTIONS, &DeleteParams::default()).await?;
+    let gone = until("the kind is gone", LIMIT, || async {
+        let found = crds.get_opt(EXECUTIONS).await?;
+        ensure!(found.is_none(), "{:?}", found.and_then(|crd| crd.status).and_then(|status| status.conditions));
+        Ok(())
+    })
+    .await;
+    let meanwhile = async {
+        gone?;
+        operator.approve(&approval).await?;
+        // What needs no execution goes on.
+        let alert = Alert::about_deployment(&namespace.name, &well.name);
+        let request = operator.alert(&[alert]).await?.created()?;
+        let remediation = operator.ended(&request, LIMIT).await?;
+        remediation.ended_as(RequestPhase::Completed, Some(Outcome::NoActionRequired))
+    }
+    .await;
+    // Whatever happened, the tests after this one need it.
+    until("the kind is back", LIMIT, || async {
+        if crds.get_opt(EXECUTIONS).await?.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some()) {
+            crds.create(&PostParams::default(), &crd).await?;
+        }
+        Ok(())
+    })
+    .await?;
+    meanwhile?;
+
+    let remediation = operator.ended(&second, LIMIT).await?;
+    one_effect(&operator, &begun, &remediation).await?;
+    assert_eq!(done.generation().await?, 3, "what was done is not done again");
+    let again = operator.remediation(&first.request.name_any()).await?;
+    ensure!(again.executions.is_empty() && again.end() == first.end(), "{}", again.history());
+    assert_eq!(runs(&operator).await?, before, "the operator has not been started anew");
+    Ok(())
+}
+
+/// Uids of the operator's pods, with how often each was started again.
+async fn runs(operator: &Operator) -> Result<Vec<(Option<String>, i32)>> {
+    let restarts = |pod: &Pod| pods::containers(pod).map(|container| container.restart_count).sum();
+    Ok(operator.pods().await?.iter().map(|pod| (pod.uid(), restarts(pod))).collect())
 }
 
 async fn scale(operator: &Operator, replicas: u32) -> Result<()> {

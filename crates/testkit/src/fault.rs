@@ -42,17 +42,22 @@ pub struct Seeded {
     pub alert: Alert,
     /// The parameters that the steps must have, in their order.
     pub parameters: Vec<Value>,
+    /// What happens besides, in the world outside, once the steps are done.
+    pub meanwhile: Option<Meanwhile>,
 }
+
+/// Something that happens in the world outside.
+pub type Meanwhile = for<'a> fn(&'a Shop) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 impl Seeded {
     /// An alert about what is not to be touched.
     pub fn alert(alert: Alert) -> Self {
-        Self { alert, parameters: vec![] }
+        Self { alert, parameters: vec![], meanwhile: None }
     }
 
     /// An alert about what one step with these parameters mends.
     pub fn mended_with(alert: Alert, parameters: Value) -> Self {
-        Self { alert, parameters: vec![parameters] }
+        Self { alert, parameters: vec![parameters], meanwhile: None }
     }
 }
 
@@ -134,7 +139,7 @@ impl Fault {
                 assert_only_changed(&broken, &shop.snapshot().await?, &[]).context("before anybody allowed it")?;
                 operator.approve(&asked).await?;
             }
-            settle(&shop, &request, &seeded.alert, mended).await?;
+            settle(&shop, &request, &seeded, mended).await?;
         }
         let remediation = operator.ended(&request, LIMIT).await?;
         let took = begun.elapsed();
@@ -250,7 +255,7 @@ pub async fn asked(operator: &Operator, request: &str) -> Result<RemediationAppr
 }
 
 /// As soon as what was broken is well, its alert ends: Prometheus would see that too.
-async fn settle(shop: &Shop, request: &str, alert: &Alert, mended: &Mended) -> Result<()> {
+async fn settle(shop: &Shop, request: &str, seeded: &Seeded, mended: &Mended) -> Result<()> {
     until(&format!("{request} verifies"), LIMIT, || async {
         let remediation = shop.operator.remediation(request).await?;
         let (phase, _) = remediation.end();
@@ -263,7 +268,10 @@ async fn settle(shop: &Shop, request: &str, alert: &Alert, mended: &Mended) -> R
         let (kind, name) = object.split_once('/').context("Kind/name")?;
         shop.is_healthy(kind, name).await?;
     }
-    shop.operator.alert(&[alert.resolved()]).await?;
+    if let Some(meanwhile) = seeded.meanwhile {
+        meanwhile(shop).await?;
+    }
+    shop.operator.alert(&[seeded.alert.resolved()]).await?;
     Ok(())
 }
 

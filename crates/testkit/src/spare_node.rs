@@ -1,18 +1,22 @@
 //! A node that exists in the API only: no kubelet runs there, so what is bound to it never starts. It serves the
-//! faults that are about nodes, because the real one carries everybody's pods.
+//! faults that are about nodes, because the real one carries everybody's pods. Of a kubelet's duties the test does
+//! two: it reports, and it lets go of pods that are to end.
 
 use std::process::Stdio;
+use std::time::Duration;
 
-use anyhow::Result;
-use k8s_openapi::api::core::v1::Node;
-use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use anyhow::{Result, ensure};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
 use kubernaut_api::labels;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::cluster::{Cluster, tool};
 use crate::namespace::PREFIX;
+use crate::until;
 
 /// Taint that keeps the pods of other tests away, and the label of the same name to select the node by.
 pub const ONLY: &str = "kubernaut-tests/only";
@@ -23,6 +27,7 @@ pub struct SpareNode {
     pub cluster: Cluster,
     /// Its name, also the value of its label and taint [`ONLY`].
     pub name: String,
+    kubelet: JoinHandle<()>,
 }
 
 impl SpareNode {
@@ -36,7 +41,8 @@ impl SpareNode {
             "spec": { "unschedulable": unschedulable, "taints": all },
         }))?;
         Api::all(cluster.client.clone()).create(&PostParams::default(), &node).await?;
-        Ok(Self { cluster: cluster.clone(), name })
+        let kubelet = tokio::spawn(let_go(cluster.clone(), name.clone()));
+        Ok(Self { cluster: cluster.clone(), name, kubelet })
     }
 
     /// Says in the kubelet's place that it has room, and whether it is ready.
@@ -53,12 +59,35 @@ impl SpareNode {
         } });
         let nodes = Api::<Node>::all(self.cluster.client.clone());
         nodes.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(status)).await?;
-        Ok(())
+        // Its controller turns the conditions into taints, which the scheduler goes by.
+        until(&format!("{} has the taints of {reason}", self.name), Duration::from_mins(1), || async {
+            let taints = nodes.get(&self.name).await?.spec.and_then(|spec| spec.taints).unwrap_or_default();
+            let barred = taints.iter().any(|taint| taint.key == "node.kubernetes.io/not-ready");
+            ensure!(barred == (ready != "True"), "{taints:?}");
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Removes the pods of a node that are to end, as its kubelet does when their containers have ended.
+async fn let_go(cluster: Cluster, node: String) {
+    let of_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    loop {
+        let pods =
+            Api::<Pod>::all(cluster.client.clone()).list(&of_node).await.map(|list| list.items).unwrap_or_default();
+        for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_some()) {
+            let api = Api::<Pod>::namespaced(cluster.client.clone(), &pod.namespace().unwrap_or_default());
+            // It may have gone by itself.
+            let _ = api.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
 impl Drop for SpareNode {
     fn drop(&mut self) {
+        self.kubelet.abort();
         let mut command = tool(&self.cluster.root, &self.cluster.kubeconfig, "kubectl");
         let command = command.args(["delete", "node", "--wait=false", &self.name]).stdout(Stdio::null());
         if let Err(error) = command.status() {

@@ -4,8 +4,10 @@ use anyhow::{Context, Result, ensure};
 use kubernaut_api::{Outcome, RequestPhase};
 use kubernaut_testkit::fault::{Expect, Fault, LIMIT, Seeded};
 use kubernaut_testkit::shop::PATIENCE;
-use kubernaut_testkit::{Shop, until};
+use kubernaut_testkit::{Namespace, Shop, until};
 use serde_json::json;
+
+use crate::healed::broken_ledger;
 
 /// A Deployment of one revision, whose container runs this.
 pub fn failing(name: &str, script: &str) -> String {
@@ -108,7 +110,7 @@ spec:
         resources: { requests: { cpu: 1m, memory: 4Mi } }
 ";
 
-pub const FAULTS: [Fault; 5] = [
+pub const FAULTS: [Fault; 6] = [
     Fault {
         id: "leak",
         what: "A container that is out of memory again after its limit was raised",
@@ -120,6 +122,17 @@ pub const FAULTS: [Fault; 5] = [
         what: "A program that its ServiceAccount does not allow what it tries",
         seed: |shop| Box::pin(without_permission(shop)),
         expect: Expect::Escalated { reason: "NoActionFits", cause: Some("PermissionMissing") },
+    },
+    Fault {
+        id: "not-ours",
+        what: "A program that fails because what it depends on crashes, in a namespace that is not opted in",
+        seed: |shop| {
+            Box::pin(async move {
+                let data = Namespace::unmanaged(shop.cluster(), "data").await?;
+                broken_ledger(shop, data).await
+            })
+        },
+        expect: Expect::Escalated { reason: "NoActionFits", cause: Some("DependencyBroken") },
     },
     Fault {
         id: "claim",

@@ -3,12 +3,13 @@
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use kubernaut_testkit::fault::{AllowedBy, Expect, Fault, Mended, Seeded};
+use kubernaut_testkit::fault::{AllowedBy, Expect, Fault, Meanwhile, Mended, Seeded};
 use kubernaut_testkit::shop::{PATIENCE, SETTLED};
 use kubernaut_testkit::snapshot::Allowed;
-use kubernaut_testkit::{Alert, Shop, pods, until};
+use kubernaut_testkit::{Alert, Namespace, Shop, SpareNode, objects, pods, until};
 use serde_json::{Value, json};
 
 /// Why a container whose image does not exist waits.
@@ -90,8 +91,111 @@ spec:
   metrics: [{ type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilization: 50 } } }]
 ";
 
+/// What others ask, in a namespace of its own.
+const LEDGER: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: { name: ledger }
+spec:
+  selector: { app: ledger }
+  ports: [{ port: 8080 }]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: ledger }
+spec:
+  replicas: 1
+  minReadySeconds: 1
+  strategy: { type: Recreate }
+  selector: { matchLabels: { app: ledger } }
+  template:
+    metadata: { labels: { app: ledger } }
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: ledger
+        image: IMAGE
+        command: [sh, -c, "echo ok >/tmp/index.html; exec httpd -f -p 8080 -h /tmp"]
+        readinessProbe: { httpGet: { port: 8080, path: / }, periodSeconds: 2, timeoutSeconds: 5 }
+        resources: { requests: { cpu: 1m, memory: 4Mi } }
+"#;
+
+/// Asks it, and cannot live without it.
+const ASKER: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: asker }
+spec:
+  replicas: 1
+  minReadySeconds: 2
+  selector: { matchLabels: { app: asker } }
+  template:
+    metadata: { labels: { app: asker } }
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: asker
+        image: IMAGE
+        command: [sh, -c, 'while busybox timeout 5 wget -q -O /dev/null "$LEDGER_URL"; do sleep 1; done; echo "cannot connect to $LEDGER_URL" >&2; exit 1']
+        env: [{ name: LEDGER_URL, value: "http://ledger.DATA.svc:8080/" }]
+        resources: { requests: { cpu: 1m, memory: 4Mi } }
+"#;
+
+/// What `kubectl apply` is told, so that what was declared is known.
+const MODES: &str = r"
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: modes }
+data: { mode: careful, colour: blue }
+";
+
+const READER: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: reader }
+spec:
+  replicas: 1
+  minReadySeconds: 2
+  selector: { matchLabels: { app: reader } }
+  template:
+    metadata: { labels: { app: reader } }
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: reader
+        image: IMAGE
+        command: [sh, -c, 'if [ "$MODE" != careful ]; then echo "mode $MODE is not known" >&2; exit 1; fi; exec sleep 86400']
+        env: [{ name: MODE, valueFrom: { configMapKeyRef: { name: modes, key: mode } } }]
+        resources: { requests: { cpu: 1m, memory: 4Mi } }
+"#;
+
+/// Would rather run on one node than on any other.
+const EDGE: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: edge }
+spec:
+  replicas: 1
+  selector: { matchLabels: { app: edge } }
+  template:
+    metadata: { labels: { app: edge } }
+    spec:
+      terminationGracePeriodSeconds: 1
+      tolerations: [{ key: kubernaut-tests/only, operator: Exists }]
+      affinity:
+        nodeAffinity:
+          preferredDuringSchedulingIgnoredDuringExecution:
+          - weight: 100
+            preference: { matchExpressions: [{ key: kubernaut-tests/only, operator: In, values: [NODE] }] }
+      containers:
+      - name: edge
+        image: IMAGE
+        command: [sleep, "86400"]
+        resources: { requests: { cpu: 1m, memory: 4Mi } }
+"#;
+
 /// Those that take longest to seed come first.
-pub const FAULTS: [Fault; 17] = [
+pub const FAULTS: [Fault; 21] = [
     Fault {
         id: "stateful",
         what: "A StatefulSet that waits for a failing pod of an older revision",
@@ -214,6 +318,76 @@ pub const FAULTS: [Fault; 17] = [
         }),
     },
     Fault {
+        id: "node",
+        what: "A node that is not ready, with a pod that waits there",
+        seed: |shop| Box::pin(node_not_ready(shop)),
+        expect: Expect::Healed(Mended {
+            cause: "NodeNotReady",
+            steps: &[("cordon_node", "Node/spare"), ("drain_node", "Node/spare")],
+            allowed_by: AllowedBy::Person,
+            changed: &[
+                Allowed { object: "Node/spare", paths: &["spec.unschedulable"] },
+                Allowed { object: "Deployment/edge", paths: &[] },
+            ],
+            restored: &["Deployment/edge"],
+            well: &["Deployment/edge"],
+        }),
+    },
+    Fault {
+        id: "upstream",
+        what: "A program that fails because what it depends on has a rollout that crashes; the alert is about the victim",
+        seed: |shop| {
+            Box::pin(async move {
+                let command = json!(["sh", "-c", "echo cannot read its settings >&2; exit 1"]);
+                shop.roll_out_container("db", &json!({ "command": command })).await?;
+                shop.crashing("db").await?;
+                Ok(Seeded::mended_with(shop.crashing("web").await?, back()))
+            })
+        },
+        expect: Expect::Healed(Mended {
+            cause: "DependencyBroken",
+            steps: &[("rollback_deployment", "Deployment/db")],
+            allowed_by: AllowedBy::Person,
+            changed: DB,
+            restored: &["Deployment/db", "Deployment/web"],
+            well: &["Deployment/db", "Deployment/web"],
+        }),
+    },
+    Fault {
+        id: "elsewhere",
+        what: "The same with what it depends on in another namespace",
+        seed: |shop| {
+            Box::pin(async move {
+                let data = Namespace::managed(shop.cluster(), "data").await?;
+                broken_ledger(shop, data).await
+            })
+        },
+        expect: Expect::Healed(Mended {
+            cause: "DependencyBroken",
+            steps: &[("rollback_deployment", "Deployment/data/ledger")],
+            allowed_by: AllowedBy::Person,
+            changed: &[template("Deployment/data/ledger")],
+            restored: &["Deployment/data/ledger", "Deployment/asker"],
+            well: &["Deployment/asker"],
+        }),
+    },
+    Fault {
+        id: "settings",
+        what: "A ConfigMap that somebody edited, after which a program that reads it fails",
+        seed: |shop| Box::pin(edited_config_map(shop)),
+        expect: Expect::Healed(Mended {
+            cause: "ConfigurationChanged",
+            steps: &[("update_config", "ConfigMap/modes")],
+            allowed_by: AllowedBy::Person,
+            changed: &[
+                Allowed { object: "ConfigMap/modes", paths: &["data"] },
+                Allowed { object: "Deployment/reader", paths: &["spec.template.metadata.annotations"] },
+            ],
+            restored: &[],
+            well: &["Deployment/reader"],
+        }),
+    },
+    Fault {
         id: "liveness",
         what: "A rollout whose liveness probe kills a container that is well",
         seed: |shop| {
@@ -256,7 +430,7 @@ pub const FAULTS: [Fault; 17] = [
         what: "A rollout with an init container that fails",
         seed: |shop| {
             Box::pin(async move {
-                let image = kubernaut_testkit::objects::image();
+                let image = objects::image();
                 let command = json!(["sh", "-c", "echo migration 7 failed >&2; exit 1"]);
                 let init = json!([{ "name": "migrate", "image": image, "command": command }]);
                 shop.roll_out("web", &json!({ "initContainers": init })).await?;
@@ -354,7 +528,7 @@ async fn stuck_stateful_set(shop: &mut Shop) -> Result<Seeded> {
     };
     shop.change("StatefulSet", "queue", &update("localhost/absent:2")).await?;
     shop.waiting("queue", NO_IMAGE).await?;
-    shop.change("StatefulSet", "queue", &update(&kubernaut_testkit::objects::image())).await?;
+    shop.change("StatefulSet", "queue", &update(&objects::image())).await?;
     shop.is_good().await?;
     let revisions = Api::<ControllerRevision>::namespaced(shop.cluster().client.clone(), &shop.namespace.name);
     until("the newest revision has waited for long", PATIENCE, || async {
@@ -404,4 +578,52 @@ async fn pinned_autoscaler(shop: &mut Shop) -> Result<Seeded> {
     scalers.patch_status("web", &PatchParams::default(), &Patch::Merge(status)).await?;
     let alert = Alert::about("deployment", &shop.namespace.name, "web");
     Ok(Seeded::mended_with(alert, json!({ "maxReplicas": 3 })))
+}
+
+/// Its kubelet says that it is not ready, as when the container runtime has died, and still does as it is told.
+pub async fn node_not_ready(shop: &mut Shop) -> Result<Seeded> {
+    let node = SpareNode::make(shop.cluster(), "node", None, &[]).await?;
+    node.report("True", "KubeletReady").await?;
+    let name = node.name.clone();
+    shop.nodes.push(node);
+    shop.apply(&EDGE.replace("NODE", &name)).await?;
+    let is_there = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&name);
+    shop.pod("edge", "is bound to the spare node", is_there).await?;
+    shop.is_good().await?;
+    shop.nodes[0].report("False", "KubeletNotReady").await?;
+    // No action mends a node: whoever does so finds it empty.
+    let meanwhile: Meanwhile = |shop| Box::pin(async move { shop.nodes[0].report("True", "KubeletReady").await });
+    let parameters = vec![json!({}), json!({})];
+    Ok(Seeded { alert: Alert::about_node(&name), parameters, meanwhile: Some(meanwhile) })
+}
+
+/// A rollout of `ledger`, in a namespace beside the shop's, that crashes; the alert is about `asker`, its victim.
+pub async fn broken_ledger(shop: &mut Shop, data: Namespace) -> Result<Seeded> {
+    let (cluster, name) = (shop.cluster().clone(), data.name.clone());
+    for manifest in objects::documents(LEDGER)? {
+        objects::create(&cluster, &name, &manifest).await?;
+    }
+    pods::pod_where(&data, "ledger", "is ready", PATIENCE, pods::is_ready).await?;
+    shop.beside.push(("data", data));
+    shop.apply(&ASKER.replace("DATA", &name)).await?;
+    shop.is_healthy("Deployment", "asker").await?;
+    shop.is_good().await?;
+    let container = json!({ "name": "ledger", "command": ["sh", "-c", "echo cannot read its settings >&2; exit 1"] });
+    let change = json!({ "spec": { "template": { "spec": { "containers": [container] } } } });
+    objects::patch(&cluster, &name, "Deployment", "ledger", &change).await?;
+    pods::pod_where(&shop.beside[0].1, "ledger", "crashes again and again", PATIENCE, pods::crashes).await?;
+    Ok(Seeded::mended_with(shop.crashing("asker").await?, back()))
+}
+
+/// Whoever edits it sees nothing go wrong: only the next pod reads it.
+async fn edited_config_map(shop: &mut Shop) -> Result<Seeded> {
+    let call = ["apply", "-n", &shop.namespace.name, "-f", "-"];
+    shop.cluster().kubectl_with(MODES, call).await?;
+    shop.apply(READER).await?;
+    shop.is_healthy("Deployment", "reader").await?;
+    shop.is_good().await?;
+    let pod = shop.pod("reader", "is ready", pods::is_ready).await?.name_any();
+    shop.change("ConfigMap", "modes", &json!({ "data": { "mode": "bold" } })).await?;
+    shop.delete("Pod", &pod).await?;
+    Ok(Seeded::mended_with(shop.crashing("reader").await?, json!({ "data": { "mode": "careful" } })))
 }

@@ -5,6 +5,7 @@
 //! only those whose id contains it. Waiting for pods to fail takes most of the time.
 
 mod escalated;
+mod flows;
 mod healed;
 mod hostile;
 mod untouched;
