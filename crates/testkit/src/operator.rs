@@ -86,6 +86,8 @@ impl Operator {
         let config = json!({
             "verification": { "stabilizationWindow": format!("{}s", STABILIZATION.as_secs()) },
             "suppression": { "cooldown": cooldowns(), "lookAgain": format!("{}s", LOOK_AGAIN.as_secs()) },
+            // All tests together do more than anybody would in an hour.
+            "budgets": { "actionsPerHour": 1000 },
             "retention": "30m",
         });
         Self::configured(config).await
