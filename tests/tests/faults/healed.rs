@@ -256,7 +256,9 @@ pub const FAULTS: [Fault; 21] = [
         what: "A rollout that lowers the memory limit below what the container needs",
         seed: |shop| {
             Box::pin(async move {
-                shop.apply(&BATCH.replace("LIMIT", "64Mi")).await?;
+                // On a busy machine it takes seconds until the container is killed: until then it must not count.
+                let batch = BATCH.replace("LIMIT", "64Mi").replace("minReadySeconds: 2", "minReadySeconds: 20");
+                shop.apply(&batch).await?;
                 shop.is_healthy("Deployment", "batch").await?;
                 shop.is_good().await?;
                 shop.roll_out_container("batch", &json!({ "resources": { "limits": { "memory": "16Mi" } } })).await?;

@@ -152,7 +152,8 @@ async fn used_up_quota(shop: &mut Shop) -> Result<Seeded> {
         Ok(())
     })
     .await?;
-    shop.change("Deployment", "cart", &json!({ "spec": { "replicas": 4 } })).await?;
+    // As many as its autoscaler allows, and one more than the quota.
+    shop.change("Deployment", "cart", &json!({ "spec": { "replicas": 3 } })).await?;
     let deployments = Api::<Deployment>::namespaced(client.clone(), &shop.namespace.name);
     until("a pod is refused", PATIENCE, || async {
         let conditions = deployments.get("cart").await?.status.and_then(|status| status.conditions).unwrap_or_default();
