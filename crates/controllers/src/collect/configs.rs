@@ -37,14 +37,14 @@ pub async fn configs(
     evidence: &Evidence,
     gaps: &mut Vec<Gap>,
 ) -> (Vec<Config>, Vec<(Host, String)>) {
-    let (mut found, mut named) = (Vec::new(), Vec::new());
-    let Some(workload) = &evidence.workload else { return (found, named) };
+    let (mut found, mut hosts) = (Vec::new(), Vec::new());
+    let Some(workload) = &evidence.workload else { return (found, hosts) };
     let maps = workload.references.iter().filter(|reference| reference.kind == "ConfigMap");
     let names: BTreeSet<&str> = maps.map(|reference| reference.name.as_str()).collect();
     for name in names.into_iter().take(READ) {
         match reader.get::<ConfigMap>("configmaps", name).await {
             Ok(map) => {
-                named.extend(named_in(&map));
+                hosts.extend(named_in(&map));
                 found.push(config(&map));
             }
             // That it is missing the kubelet says too, and better.
@@ -52,7 +52,7 @@ pub async fn configs(
             Err(gap) => gaps.push(gap),
         }
     }
-    (found, named)
+    (found, hosts)
 }
 
 /// Hosts that the values name, as far as these are short enough to be looked through.
