@@ -248,4 +248,4 @@ where
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Resource, ResourceExt};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, Resource, ResourceExt};
 use kubernaut_api::{
     ExecutionPhase, KubernetesExecution, KubernetesExecutionStatus, RemediationRequest, RequestPhase, Staged, TargetRef,
 };
@@ -84,7 +85,8 @@ impl Bench {
                 "parameters": parameters, "planHash": "0".repeat(64), "timeout": "60s", "verificationTimeout": "8s",
             },
         }))?;
-        self.operator.api::<KubernetesExecution>().create(&PostParams::default(), &execution).await?;
+        let api = Api::<KubernetesExecution>::namespaced(as_operator(&self.operator).await?, &self.operator.namespace);
+        api.create(&PostParams::default(), &execution).await?;
         Ok(name)
     }
 
@@ -152,6 +154,14 @@ fn suffix() -> String {
     Uuid::new_v4().simple().to_string()[..6].to_owned()
 }
 
+/// A client in the operator's name: nobody else may make executions, or say how far a request is.
+async fn as_operator(operator: &Operator) -> Result<Client> {
+    let file = Kubeconfig::read_from(&operator.cluster.kubeconfig)?;
+    let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    config.auth_info.impersonate = Some(format!("system:serviceaccount:{}:{}", operator.namespace, operator.name));
+    Ok(Client::try_from(config)?)
+}
+
 /// A request that is being verified, so that executions may run for it: the health of a ConfigMap is nobody's to tell,
 /// and no alert is resolved.
 async fn open_request(operator: &Operator, target: &TargetRef) -> Result<String> {
@@ -162,7 +172,7 @@ async fn open_request(operator: &Operator, target: &TargetRef) -> Result<String>
         "metadata": { "name": name, "labels": { "kubernaut.io/request": name } },
         "spec": { "signal": { "source": "test", "name": "ByHand", "fingerprint": fingerprint }, "target": target, "episode": 1 },
     }))?;
-    let api: Api<RemediationRequest> = operator.api();
+    let api = Api::<RemediationRequest>::namespaced(as_operator(operator).await?, &operator.namespace);
     api.create(&PostParams::default(), &request).await?;
     let later = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(20);
     let later = format!("{later:.6}");

@@ -347,3 +347,6 @@ fn count_of<T>(items: &[T]) -> u32 {
 fn count(number: i64) -> u32 {
     u32::try_from(number.max(0)).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

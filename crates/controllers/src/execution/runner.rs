@@ -170,3 +170,138 @@ fn waiting(pod: &Pod) -> Option<String> {
         Some(format!("{reason}: {}", waiting.message.as_deref().unwrap_or("the container did not start")))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn job(status: Value, deleted: bool) -> Job {
+        let mut job = json!({"metadata": {"name": "ke-1"}, "status": status});
+        if deleted {
+            job["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        serde_json::from_value(job).unwrap()
+    }
+
+    /// A pod whose only container is in this state.
+    fn pod(state: &Value) -> Pod {
+        let container =
+            json!({"name": "act", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "status": {"containerStatuses": [container]}}))
+            .unwrap()
+    }
+
+    fn pulling() -> Pod {
+        pod(&json!({"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}))
+    }
+
+    fn running() -> Pod {
+        pod(&json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}))
+    }
+
+    fn dead(message: &str) -> Pod {
+        pod(&json!({"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:00:09Z", "message": message}}))
+    }
+
+    #[test]
+    fn a_job_has_ended_by_its_condition_or_by_being_deleted() {
+        let failed = json!({"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]});
+        assert_eq!(ended(&job(failed, false)).as_deref(), Some("Failed DeadlineExceeded"));
+        // Said before its pods are gone.
+        let target = json!({"conditions": [{"type": "FailureTarget", "status": "True"}]});
+        assert_eq!(ended(&job(target, false)), None);
+        assert_eq!(ended(&job(json!({}), true)).as_deref(), Some("the Job was deleted"));
+        assert_eq!(ended(&job(json!({"active": 1}), false)), None);
+    }
+
+    #[test]
+    fn only_a_job_of_which_nothing_started_has_certainly_not_run() {
+        let table = [
+            (json!({}), vec![], false),
+            (json!({"active": 1}), vec![pulling()], false),
+            // Counted, and its pod is gone: it may have run.
+            (json!({"failed": 1}), vec![], true),
+            (json!({"failed": 1}), vec![pulling()], false),
+            (json!({"active": 1}), vec![running()], true),
+            (json!({"failed": 1}), vec![dead("")], true),
+            (json!({"failed": 1}), vec![pulling(), dead("")], true),
+        ];
+        for (status, pods, expect) in table {
+            assert_eq!(ran(&job(status.clone(), false), &pods), expect, "{status} {}", pods.len());
+        }
+    }
+
+    #[test]
+    fn a_pod_says_why_it_waits() {
+        assert_eq!(waiting(&pulling()).as_deref(), Some("ImagePullBackOff: not found"));
+        assert_eq!(waiting(&running()), None);
+        let unscheduled = json!({"metadata": {}, "status": {"conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"},
+        ]}});
+        let unscheduled: Pod = serde_json::from_value(unscheduled).unwrap();
+        assert_eq!(waiting(&unscheduled).as_deref(), Some("0/1 nodes are available"));
+    }
+
+    #[test]
+    fn the_target_is_asked_only_where_the_job_has_left_no_result() {
+        let own = |uid: &str| JobRef { name: "ke-1".into(), uid: uid.into() };
+        let execution: KubernetesExecution = serde_json::from_value(json!({
+            "apiVersion": "kubernaut.io/v1alpha1", "kind": "KubernetesExecution", "metadata": {"name": "ke-1"},
+            "spec": {
+                "request": "rr-1", "step": "s", "action": "cordon_node", "planHash": "0",
+                "target": {"apiVersion": "v1", "kind": "Node", "name": "n"}, "timeout": "5m", "verificationTimeout": "5m",
+            },
+            "status": {"job": own("1")},
+        }))
+        .unwrap();
+        let ended = |uid: &str, result: Option<(Effect, &str)>, ran: bool| JobSeen::Ended {
+            job: own(uid),
+            result: result.map(|(effect, error)| ActionResult {
+                effect,
+                message: String::new(),
+                error: Some(error.into()),
+                before: [].into(),
+                target: None,
+            }),
+            message: String::new(),
+            ran,
+            died_at: None,
+            held: true,
+        };
+        for (job, expect) in [
+            (JobSeen::Absent, true),
+            (JobSeen::Foreign, false),
+            (JobSeen::Running(own("1")), false),
+            (JobSeen::Running(own("2")), true),
+            (ended("1", None, true), true),
+            (ended("1", None, false), false),
+            (ended("2", None, false), true),
+            (ended("1", Some((Effect::Unknown, "Timeout")), true), true),
+            // What is incomplete bears the mark, and is not done.
+            (ended("1", Some((Effect::Unknown, "Incomplete")), true), false),
+            (ended("1", Some((Effect::None, "Conflict")), true), false),
+        ] {
+            assert_eq!(left_no_result(&execution, &job), expect, "{job:?}");
+        }
+    }
+
+    #[test]
+    fn a_report_is_the_runners_alone_and_must_be_whole() {
+        let execution: KubernetesExecution = serde_json::from_value(json!({
+            "apiVersion": "kubernaut.io/v1alpha1", "kind": "KubernetesExecution", "metadata": {"name": "ke-1"},
+            "spec": {
+                "request": "rr-1", "step": "s", "action": "cordon_node", "planHash": "0",
+                "target": {"apiVersion": "v1", "kind": "Node", "name": "n"}, "timeout": "5m", "verificationTimeout": "5m",
+            },
+        }))
+        .unwrap();
+        let job = job(json!({}), false);
+        let report = r#"{"effect":"Changed","message":"cordoned"}"#;
+        let read = |message: &str| result(&execution, &job, &[dead(message)]).map(|result| result.effect);
+        assert_eq!(read(report), Some(Effect::Changed));
+        assert_eq!(read(&report[..20]), None);
+        assert_eq!(read("panicked"), None);
+    }
+}

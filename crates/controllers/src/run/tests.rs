@@ -19,12 +19,12 @@ use crate::processing::Processings;
 use crate::request::Requests;
 
 /// What a server answers to method, path and body.
-type Answer = fn(&str, &str, Value) -> (u16, Value);
+pub(crate) type Answer = fn(&str, &str, Value) -> (u16, Value);
 
 /// Method, path and body of every call.
-type Log = Arc<Mutex<Vec<(String, String, Value)>>>;
+pub(crate) type Log = Arc<Mutex<Vec<(String, String, Value)>>>;
 
-async fn server(answer: Answer) -> (Arc<Ctx>, Log) {
+pub(crate) async fn server(answer: Answer) -> (Arc<Ctx>, Log) {
     server_with(answer, Arc::new(Builtin)).await
 }
 
@@ -77,7 +77,7 @@ async fn serve(mut stream: TcpStream, answer: Answer, log: Log) {
     let _ = stream.write_all((head + &body).as_bytes()).await;
 }
 
-fn refuse(code: u16, reason: &str) -> (u16, Value) {
+pub(crate) fn refuse(code: u16, reason: &str) -> (u16, Value) {
     (code, json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason}))
 }
 
