@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -15,7 +16,7 @@ use kubernaut_api::{
     labels,
 };
 use kubernaut_testkit::app::Strategy;
-use kubernaut_testkit::{App, Namespace, Operator, until};
+use kubernaut_testkit::{Alert, App, Namespace, Operator, until};
 use serde_json::{Value, json};
 
 /// How long one workflow may take on a busy machine.
@@ -356,5 +357,69 @@ async fn only_cancelled_can_be_changed_and_not_back() -> Result<()> {
     patch(json!({ "cancelled": true })).await?;
     let refused = patch(json!({ "cancelled": false })).await.err().context("it is taken back")?;
     ensure!(refused.to_string().contains("cannot be taken back"), "{refused}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cause_that_no_action_mends_is_brought_before_a_person_with_an_entry_of_the_catalogue() -> Result<()> {
+    let operator = Operator::installed().await?;
+    let namespace = Namespace::managed(&operator.cluster, "propose").await?;
+    // The first revision it has: there is none to go back to.
+    let never_well = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": { "name": "checkout", "namespace": namespace.name },
+        "spec": {
+            "selector": { "matchLabels": { "app": "checkout" } },
+            "template": {
+                "metadata": { "labels": { "app": "checkout" } },
+                "spec": { "containers": [{ "name": "app", "image": "localhost/absent:2" }] },
+            },
+        },
+    });
+    apply(&operator, &never_well).await?;
+    let entry = json!({
+        "apiVersion": "kubernaut.io/v1alpha1", "kind": "RemediationWorkflow",
+        "metadata": { "name": namespace.name, "namespace": operator.namespace },
+        "spec": {
+            "whenToUse": "An image never was there: take the load off the nodes until somebody has built it.",
+            "match": { "causes": ["ImagePull"], "targetKinds": ["Deployment"] },
+            "steps": [{ "name": "rest", "action": "scale_deployment", "parameters": { "replicas": 0 } }],
+        },
+    });
+    apply(&operator, &entry).await?;
+    let pods = Api::<Pod>::namespaced(operator.cluster.client.clone(), &namespace.name);
+    let pod = until("its pod cannot pull its image", LIMIT, || async {
+        let pod = pods.list(&ListParams::default()).await?.items.pop().context("no pod yet")?;
+        let status = serde_json::to_value(&pod.status)?;
+        let reason = &status["containerStatuses"][0]["state"]["waiting"]["reason"];
+        ensure!(reason == "ErrImagePull" || reason == "ImagePullBackOff", "{reason}");
+        Ok(pod.name_any())
+    })
+    .await?;
+
+    let request = operator.alert(&[Alert::about_pod(&namespace.name, &pod)]).await?.created()?;
+    let asked = until("a person is asked", LIMIT, || async {
+        let remediation = operator.remediation(&request).await?;
+        let history = remediation.history();
+        remediation.approval.with_context(|| format!("no RemediationApproval:\n{history}"))
+    })
+    .await?;
+    ensure!(asked.spec.steps.iter().any(|step| step.contains("to 0 replicas")), "{:?}", asked.spec);
+    let deployments = Api::<Deployment>::namespaced(operator.cluster.client.clone(), &namespace.name);
+    let replicas =
+        || async { Ok::<_, anyhow::Error>(deployments.get("checkout").await?.spec.and_then(|spec| spec.replicas)) };
+    assert_eq!(replicas().await?, Some(1), "it never runs by itself");
+    let analysis = operator.remediation(&request).await?.analysis.and_then(|one| one.status).context("an analysis")?;
+    let rationale = analysis.plan.map(|plan| plan.rationale).unwrap_or_default();
+    ensure!(rationale.contains(&format!("RemediationWorkflow {}", namespace.name)), "{rationale}");
+
+    let yes = Patch::Merge(json!({ "status": { "decision": "Approved", "decidedBy": "ada" } }));
+    operator.api::<RemediationApproval>().patch_status(&asked.name_any(), &PatchParams::default(), &yes).await?;
+    until("it is done", LIMIT, || async {
+        ensure!(replicas().await? == Some(0), "{}", operator.remediation(&request).await?.history());
+        Ok(())
+    })
+    .await?;
+    operator.api::<RemediationWorkflow>().delete(&namespace.name, &DeleteParams::default()).await?;
     Ok(())
 }

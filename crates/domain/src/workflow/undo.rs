@@ -112,6 +112,8 @@ fn take(undo: &mut Undo, seen: &Seen) {
     let message = result.message.unwrap_or_default();
     undo.state = match super::steps::coarse(result.phase) {
         ExecutionPhase::Pending => UndoState::Started,
+        // The configuration was set to a dry run meanwhile.
+        ExecutionPhase::Completed if execution.spec.dry_run => UndoState::NotUndone,
         ExecutionPhase::Completed => UndoState::Undone,
         phase if phase.is_terminal() => UndoState::NotUndone,
         _ => UndoState::Running,

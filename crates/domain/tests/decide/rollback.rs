@@ -251,6 +251,20 @@ fn a_dry_run_has_nothing_to_undo() {
 }
 
 #[test]
+fn what_was_only_rehearsed_since_the_configuration_became_a_dry_run_is_not_undone() {
+    let (mut seen, ..) = failed(undoing("last", &["b"]));
+    seen.settings.dry_run = true;
+    undone(&mut seen, "b");
+    undone(&mut seen, "beside");
+    let (plan, _) = advance(&mut seen);
+    assert!(plan.children.iter().all(|child| child.spec.dry_run));
+    undone(&mut seen, "a");
+    let (plan, trail) = advance(&mut seen);
+    assert_eq!(trail, ["Failed RollbackIncomplete"]);
+    assert!(plan.status.message.is_some_and(|message| message.starts_with("not undone: a (")));
+}
+
+#[test]
 fn no_more_is_undone_at_once_than_may_run_at_once() {
     let mut steps: Vec<_> = ["a", "b", "c", "d"].map(|name| step(name, &[])).into();
     steps.push(undoing("last", &["a", "b", "c", "d"]));
