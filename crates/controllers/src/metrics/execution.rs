@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::{Action, ActionLabels, Histograms, Measured, between, end, seconds};
+use super::{Action, ActionLabels, Histograms, Measured, amounts, between, end, seconds};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ResultLabels {
@@ -35,6 +35,13 @@ pub(crate) struct Metrics {
     not_started: Family<ActionLabels, Counter>,
     undone: Family<ResultLabels, Counter>,
     undo_durations: Histograms<ActionLabels>,
+    reach: Histograms<ReachLabels>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReachLabels {
+    action: Action,
+    object: &'static str,
 }
 
 impl Metrics {
@@ -52,6 +59,7 @@ impl Metrics {
             not_started: Family::default(),
             undone: Family::default(),
             undo_durations: seconds(),
+            reach: Family::new_with_constructor(amounts),
         };
         let registry = registry.sub_registry_with_prefix("kubernaut_action");
         registry.register("ended", "Actions that ended, by phase", metrics.ended.clone());
@@ -82,6 +90,11 @@ impl Metrics {
         registry.register("jobs_not_started", "Jobs that never ran", metrics.not_started.clone());
         registry.register("undone", "Actions that did not help, by how undoing them ended", metrics.undone.clone());
         registry.register("undo_duration_seconds", "Time that undoing took", metrics.undo_durations.clone());
+        registry.register(
+            "blast_radius",
+            "How many objects an action was about to reach, by what they are",
+            metrics.reach.clone(),
+        );
         metrics
     }
 }
@@ -133,6 +146,7 @@ impl Measured for KubernetesExecution {
         }
         drop(metrics.unknown.get_or_create(&action));
         drop(metrics.not_started.get_or_create(&action));
+        drop(metrics.reach.get_or_create(&ReachLabels { action: action.action, object: "pods" }));
     }
 }
 
@@ -145,6 +159,17 @@ fn left(execution: &KubernetesExecution, before: &Transition, transition: &Trans
             let result = if transition.to == "Failed" { "refused" } else { "passed" };
             metrics.rehearsed.get_or_create(&ResultLabels { action, result: result.into() }).inc();
             metrics.rehearsal_durations.get_or_create(&ActionLabels { action }).observe(took);
+            if let Some(radius) = execution.status.as_ref().and_then(|status| status.blast_radius.as_ref()) {
+                let amounts = [
+                    ("pods", radius.pods),
+                    ("workloads", radius.workloads),
+                    ("services", radius.services),
+                    ("nodes", radius.nodes),
+                ];
+                for (object, amount) in amounts {
+                    metrics.reach.get_or_create(&ReachLabels { action, object }).observe(f64::from(amount));
+                }
+            }
         }
         "Executing" => {
             metrics.job_durations.get_or_create(&ActionLabels { action }).observe(took);

@@ -137,16 +137,19 @@ fn an_analysis_counts_cause_plan_and_decision() {
 fn a_workflow_counts_its_steps_and_why_it_failed() {
     let step = |name: &str, action: &str| json!({"name": name, "action": action, "target": target()});
     let spec = json!({"request": "rr-1", "target": target(), "planHash": "0".repeat(64), "timeout": "30m",
-                      "steps": [step("a", "restart_pod"), step("b", "made_up"), step("c", "restart_pod")]});
-    let status =
-        json!({"steps": [{"name": "a", "phase": "Completed"}, {"name": "b", "phase": "Failed"}, {"name": "c"}]});
+                      "steps": [step("a", "restart_pod"), step("b", "made_up"), step("c", "restart_pod"),
+                                step("d", "restart_pod")]});
+    let status = json!({"steps": [{"name": "a", "phase": "Completed"}, {"name": "b", "phase": "Failed", "retried": 2}, {"name": "c"},
+                                  {"name": "d", "skipped": true, "phase": "Completed"}]});
     let steps = [("Pending", "Created"), ("Executing", "PlanValid"), ("RollingBack", "X"), ("Failed", "RolledBack")];
     check(
         &object::<WorkflowExecution>(&spec, status.clone(), &steps),
         0,
         &[
             "kubernaut_workflow_begun_total 1",
-            "kubernaut_workflow_planned_steps_sum 3.0",
+            "kubernaut_workflow_planned_steps_sum 4.0",
+            "kubernaut_workflow_step_retries_total 2",
+            "kubernaut_workflow_steps_skipped_total 1",
             r#"kubernaut_workflow_steps_total{action="restart_pod",result="Completed"} 1"#,
             r#"kubernaut_workflow_steps_total{action="unknown",result="Failed"} 1"#,
             "kubernaut_workflow_steps_not_started_total 1",
@@ -164,7 +167,8 @@ fn a_workflow_counts_its_steps_and_why_it_failed() {
 fn an_action_counts_each_of_its_phases_once_over_several_writes() {
     let spec = json!({"request": "rr-1", "step": "a", "action": "restart_pod", "target": target(),
                       "planHash": "0".repeat(64), "timeout": "5m", "verificationTimeout": "5m"});
-    let status = json!({"result": {"effect": "Changed", "message": "x"}});
+    let status = json!({"result": {"effect": "Changed", "message": "x"},
+                        "blastRadius": {"pods": 3, "replicas": 3, "workloads": 1, "services": 1, "nodes": 0}});
     let steps = [
         ("Pending", "Created"),
         ("Validating", "Rehearsing"),
@@ -184,6 +188,7 @@ fn an_action_counts_each_of_its_phases_once_over_several_writes() {
         r#"kubernaut_action_ended_total{action="restart_pod",result="Failed"} 1"#,
         r#"kubernaut_action_rehearsals_total{action="restart_pod",result="passed"} 1"#,
         r#"kubernaut_action_effects_total{action="restart_pod",result="Changed"} 1"#,
+        r#"kubernaut_action_blast_radius_sum{action="restart_pod",object="pods"} 3.0"#,
         r#"kubernaut_action_job_duration_seconds_count{action="restart_pod"} 1"#,
         r#"kubernaut_action_verification_duration_seconds_count{action="restart_pod"} 1"#,
         r#"kubernaut_action_undone_total{action="restart_pod",result="RolledBack"} 1"#,

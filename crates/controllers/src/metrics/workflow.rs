@@ -36,6 +36,8 @@ pub(crate) struct Metrics {
     waits: Histogram,
     steps: Family<StepLabels, Counter>,
     not_started: Counter,
+    skipped: Counter,
+    retries: Counter,
     late: Counter,
     cancelled: Counter,
     undone: Family<ResultLabels, Counter>,
@@ -54,6 +56,8 @@ impl Metrics {
             waits: seconds_alone(),
             steps: Family::default(),
             not_started: Counter::default(),
+            skipped: Counter::default(),
+            retries: Counter::default(),
             late: Counter::default(),
             cancelled: Counter::default(),
             undone: Family::default(),
@@ -77,6 +81,12 @@ impl Metrics {
         );
         registry.register("steps", "Steps of the workflows that ended, by action and phase", metrics.steps.clone());
         registry.register("steps_not_started", "Steps that never began", metrics.not_started.clone());
+        registry.register("steps_skipped", "Steps whose condition was false", metrics.skipped.clone());
+        registry.register(
+            "step_retries",
+            "Further attempts of steps that failed before they ran",
+            metrics.retries.clone(),
+        );
         registry.register("timeouts", "Workflows that did not end in time", metrics.late.clone());
         registry.register(
             "cancelled",
@@ -130,7 +140,15 @@ impl Measured for WorkflowExecution {
             metrics.undone.get_or_create(&ResultLabels { result: last.reason.clone() }).inc();
             metrics.undo_durations.observe(between(&undoing.at, &last.at));
         }
-        for (state, step) in self.status.iter().flat_map(|status| &status.steps).zip(&self.spec.steps) {
+        let Some(status) = &self.status else { return };
+        // Those that a RemediationWorkflow gave stand in status.
+        let steps = status.expanded.as_ref().map_or(&self.spec.steps, |expanded| &expanded.steps);
+        for (state, step) in status.steps.iter().zip(steps) {
+            metrics.retries.inc_by(u64::from(state.retried));
+            if state.skipped {
+                metrics.skipped.inc();
+                continue;
+            }
             let Some(phase) = state.phase else {
                 metrics.not_started.inc();
                 continue;
