@@ -151,6 +151,22 @@ async fn a_person_approves_with_kubectl_and_nobody_in_their_name() -> Result<()>
     });
     let create = operator.cluster.kubectl_with(&forged.to_string(), root.iter().chain(&["create", "-f", "-"])).await;
     refused(create, only)?;
+    // A plan that says it serves a request would go unasked.
+    let forged = json!({
+        "apiVersion": "kubernaut.io/v1alpha1",
+        "kind": "WorkflowExecution",
+        "metadata": { "name": "we-forged" },
+        "spec": {
+            "request": request, "planHash": "0".repeat(64), "timeout": "5m",
+            "target": { "apiVersion": "v1", "kind": "Pod", "namespace": namespace.name, "name": "x" },
+            "steps": [{
+                "name": "a", "action": "restart_pod",
+                "target": { "apiVersion": "v1", "kind": "Pod", "namespace": namespace.name, "name": "x" },
+            }],
+        },
+    });
+    let create = operator.cluster.kubectl_with(&forged.to_string(), root.iter().chain(&["create", "-f", "-"])).await;
+    refused(create, "only Kubernaut makes a workflow for a request")?;
     assert_eq!(app.generation().await?, 2, "nothing is done before the answer");
 
     answer(&operator, "ada", &name, yes("ada")).await?;
