@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    fn job(status: Value, deleted: bool) -> Job {
+    fn job(status: &Value, deleted: bool) -> Job {
         let mut job = json!({"metadata": {"name": "ke-1"}, "status": status});
         if deleted {
             job["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -208,12 +208,12 @@ mod tests {
     #[test]
     fn a_job_has_ended_by_its_condition_or_by_being_deleted() {
         let failed = json!({"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]});
-        assert_eq!(ended(&job(failed, false)).as_deref(), Some("Failed DeadlineExceeded"));
+        assert_eq!(ended(&job(&failed, false)).as_deref(), Some("Failed DeadlineExceeded"));
         // Said before its pods are gone.
         let target = json!({"conditions": [{"type": "FailureTarget", "status": "True"}]});
-        assert_eq!(ended(&job(target, false)), None);
-        assert_eq!(ended(&job(json!({}), true)).as_deref(), Some("the Job was deleted"));
-        assert_eq!(ended(&job(json!({"active": 1}), false)), None);
+        assert_eq!(ended(&job(&target, false)), None);
+        assert_eq!(ended(&job(&json!({}), true)).as_deref(), Some("the Job was deleted"));
+        assert_eq!(ended(&job(&json!({"active": 1}), false)), None);
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
             (json!({"failed": 1}), vec![pulling(), dead("")], true),
         ];
         for (status, pods, expect) in table {
-            assert_eq!(ran(&job(status.clone(), false), &pods), expect, "{status} {}", pods.len());
+            assert_eq!(ran(&job(&status, false), &pods), expect, "{status} {}", pods.len());
         }
     }
 
@@ -297,7 +297,7 @@ mod tests {
             },
         }))
         .unwrap();
-        let job = job(json!({}), false);
+        let job = job(&json!({}), false);
         let report = r#"{"effect":"Changed","message":"cordoned"}"#;
         let read = |message: &str| result(&execution, &job, &[dead(message)]).map(|result| result.effect);
         assert_eq!(read(report), Some(Effect::Changed));
