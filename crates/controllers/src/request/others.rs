@@ -80,3 +80,60 @@ fn has_begun(request: &RemediationRequest) -> bool {
         || matches!(phase, Some(RequestPhase::Executing | RequestPhase::Verifying))
         || request.metadata.deletion_timestamp.is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::core::DeserializeGuard;
+    use kube::runtime::{reflector, watcher};
+    use serde_json::json;
+
+    use super::*;
+
+    fn request(name: &str, phase: &str) -> RemediationRequest {
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "web"});
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "uid": name, "namespace": "ns"},
+            "spec": {"signal": {"source": "t", "name": "Down", "fingerprint": "f".repeat(64)}, "target": target},
+            "status": {"phase": phase, "completedAt": "2026-01-15T10:00:00.000000Z"},
+        }))
+        .unwrap()
+    }
+
+    fn names(working: &[Working]) -> Vec<&str> {
+        working.iter().map(|one| one.name.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_has_begun_is_seen_before_the_watch_shows_it_and_not_after_its_end() {
+        let (store, mut writer) = reflector::store();
+        let mut show = |phase: &str| {
+            writer.apply_watcher_event(&watcher::Event::Apply(DeserializeGuard(Ok(request("rr-1", phase)))));
+        };
+        let others = Others::default();
+        others.watched_by(store);
+        show("Analyzing");
+        let mut turn = others.turn().await;
+        assert!(turn.working().is_empty());
+        turn.begins(&request("rr-1", "Executing"));
+        drop(turn);
+        assert_eq!(names(&others.turn().await.working()), ["rr-1"], "the watch still shows it as analysing");
+        show("Verifying");
+        assert_eq!(names(&others.turn().await.working()), ["rr-1"], "once");
+        show("Completed");
+        assert!(others.turn().await.working().is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_what_has_ended_about_the_same_is_past() {
+        let (store, mut writer) = reflector::store();
+        let others = Others::default();
+        others.watched_by(store);
+        let mut foreign = request("rr-3", "Failed");
+        foreign.spec.signal.fingerprint = "e".repeat(64);
+        for one in [request("rr-1", "Completed"), request("rr-2", "Executing"), foreign, request("rr-4", "Failed")] {
+            writer.apply_watcher_event(&watcher::Event::Apply(DeserializeGuard(Ok(one))));
+        }
+        let past = others.past(&request("rr-4", "Pending"));
+        assert_eq!(past.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["rr-1"]);
+    }
+}
