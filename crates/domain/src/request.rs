@@ -4,6 +4,7 @@
 //! owned by the one before. Deliberately absent: how any of them does its work.
 
 mod children;
+mod end;
 mod hold;
 mod verify;
 
@@ -16,6 +17,7 @@ use kubernaut_api::{
 };
 
 pub(crate) use children::{child_of, owned_by};
+pub use end::is_over;
 pub use hold::{Neighbours, Working};
 
 use crate::analysis::APPROVAL_EXPIRED;
@@ -25,6 +27,7 @@ use crate::health::Health;
 use crate::settings::{Limits, Settings};
 use crate::stage::{Next, Notice, Why, after, enter, passed};
 use crate::{notices, plan};
+use end::{end, runs, time_out};
 use hold::Gate;
 use verify::{settled_at, verify};
 
@@ -77,16 +80,6 @@ pub enum Child {
     Analysis(Box<AIAnalysis>),
     /// Executes the plan.
     Workflow(Box<WorkflowExecution>),
-}
-
-/// True when nothing new starts for a request: it has ended, it is cancelled or being deleted, or its alert was
-/// resolved while its plan was executed. What runs is let end.
-pub fn is_over(request: &RemediationRequest) -> bool {
-    let phase = request.status.as_ref().and_then(|status| status.phase);
-    request.spec.cancelled
-        || request.metadata.deletion_timestamp.is_some()
-        || phase.is_some_and(Phase::is_terminal)
-        || (phase == Some(RequestPhase::Executing) && request.status.as_ref().is_some_and(hold::is_resolved))
 }
 
 /// Decides what a request needs next.
@@ -377,38 +370,4 @@ fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &L
         _ => {}
     }
     None
-}
-
-fn time_out(status: &mut RemediationRequestStatus, phase: RequestPhase, seen: &Seen) {
-    let outcome = match phase {
-        RequestPhase::Verifying => Outcome::Inconclusive,
-        _ => Outcome::ManualReviewRequired,
-    };
-    let whole = passed(status.deadline.as_ref(), &seen.now);
-    let what = if whole { "the request" } else { "the phase" };
-    let health = match &seen.health {
-        Some(Health::Unhealthy(why)) => format!("; the target is not healthy: {why}"),
-        _ => String::new(),
-    };
-    let held = match status.block_reason {
-        Some(reason) => format!("; held back by {reason}: {}", status.message.as_deref().unwrap_or_default()),
-        None => String::new(),
-    };
-    let message = format!("the deadline of {what} passed in phase {phase}{health}{held}");
-    let why = Why::new(format!("{phase}TimedOut"), message);
-    end(status, RequestPhase::TimedOut, Some(outcome), seen, why);
-}
-
-fn end(status: &mut RemediationRequestStatus, phase: RequestPhase, outcome: Option<Outcome>, seen: &Seen, why: Why) {
-    enter(status, phase, &seen.now, why);
-    status.outcome = outcome;
-    status.completed_at = Some(seen.now.clone());
-    hold::release(status);
-}
-
-/// True while a workflow is under way that has to end by itself first.
-fn runs(seen: &Seen) -> bool {
-    let executing = seen.request.status.as_ref().is_some_and(|status| status.phase == Some(RequestPhase::Executing));
-    let phase = seen.workflow.as_ref().and_then(|workflow| workflow.status.as_ref()).and_then(|status| status.phase);
-    executing && seen.workflow.is_some() && !phase.is_some_and(Phase::is_terminal)
 }
