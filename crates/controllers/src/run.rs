@@ -211,6 +211,12 @@ pub(crate) async fn request_is_over(ctx: &Ctx, request: &str) -> Result<bool, Er
     Ok(calls::get::<RemediationRequest>(ctx, request).await?.is_none_or(|request| is_over(&request)))
 }
 
+/// As [`request_is_over`], but of a request whose alert is only resolved what was begun is still seen to its end.
+pub(crate) async fn request_is_given_up(ctx: &Ctx, request: &str) -> Result<bool, Error> {
+    let request = calls::get::<RemediationRequest>(ctx, request).await?;
+    Ok(request.is_none_or(|request| kubernaut_domain::request::is_given_up(&request)))
+}
+
 /// True when a deadline passed so long ago that what cannot be read must not keep it from being kept.
 pub(crate) fn is_overdue(deadline: Option<&MicroTime>, now: &MicroTime) -> bool {
     deadline.is_some_and(|deadline| after(deadline, PATIENCE) <= *now)

@@ -258,6 +258,18 @@ fn target_problems(spec: &ActionSpec, target: &TargetRef) -> Vec<Problem> {
     if target.name.is_empty() {
         problems.push(Problem::new("target.name", "is required"));
     }
+    // They become part of a URL: a `#` or `?` in one would cut off what follows, `dryRun=All` too.
+    let accepts = |type_: ParameterType, text: &str| type_.accepts(&Value::from(text));
+    if !target.name.is_empty() && !accepts(ParameterType::Name, &target.name) {
+        problems.push(Problem::new("target.name", "must be the name of an object: a DNS subdomain in lower case"));
+    }
+    let namespace = target.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    if namespace.is_some_and(|namespace| !accepts(ParameterType::Label, namespace)) {
+        problems.push(Problem::new("target.namespace", "must be the name of a namespace: a DNS label"));
+    }
+    if target.uid.as_deref().is_some_and(|uid| !accepts(ParameterType::Uid, uid)) {
+        problems.push(Problem::new("target.uid", "must be the uid of an object"));
+    }
     problems
 }
 

@@ -88,6 +88,8 @@ pub fn job_name(execution: &KubernetesExecution) -> String {
 /// The Job of the derived name, see [`job_name`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobSeen {
+    /// It could not be looked at.
+    Unread,
     /// There is none.
     Absent,
     /// There is one, and it is not ours (another owner or another plan).
@@ -345,6 +347,12 @@ pub fn wanted_script(execution: &KubernetesExecution) -> Option<RunScript> {
 fn follow(status: &mut KubernetesExecutionStatus, seen: &Seen) -> JobPlan {
     let late = passed(status.phase_deadline.as_ref(), &seen.now);
     match &seen.job {
+        JobSeen::Unread => {
+            // Decided only when it is long overdue. It may have been made and have acted: never tried again.
+            let why = Why::new("OutcomeUnknown", "whether the Job ran could not be read in time: look at the target");
+            fail(status, seen, why);
+            JobPlan::Leave
+        }
         JobSeen::Foreign => {
             let why = Why::new("NameCollision", "a Job of this name exists and is not ours");
             fail(status, seen, why);

@@ -17,7 +17,7 @@ use kubernaut_api::{
 };
 
 pub(crate) use children::{child_of, owned_by};
-pub use end::is_over;
+pub use end::{is_given_up, is_over};
 pub use hold::{Neighbours, Working};
 
 use crate::analysis::APPROVAL_EXPIRED;
@@ -357,6 +357,8 @@ fn after_workflow(status: &mut RemediationRequestStatus, seen: &Seen, limits: &L
         // Undoing has a limit of its own.
         Some(WorkflowPhase::RollingBack) => {
             let ends = result.phase_deadline.as_ref().map(|deadline| after(deadline, GRACE));
+            // What is being undone is seen to its end: nobody else begins meanwhile.
+            status.deadline = status.deadline.take().max(ends.clone());
             status.phase_deadline = ends.max(status.phase_deadline.take());
         }
         Some(WorkflowPhase::Cancelled) => {

@@ -385,7 +385,16 @@ async fn a_drain_whose_pod_is_killed_is_found_by_its_mark_and_what_it_began_is_u
     bench
         .operator
         .cluster
-        .kubectl(["delete", "pod", "stuck", "-n", &bench.namespace.name, "--force", "--grace-period=0"])
+        .kubectl([
+            "delete",
+            "pod",
+            "stuck",
+            "-n",
+            &bench.namespace.name,
+            "--force",
+            "--grace-period=0",
+            "--ignore-not-found",
+        ])
         .await?;
     Ok(())
 }

@@ -65,6 +65,8 @@ async fn look(ctx: &Ctx, execution: &KubernetesExecution, seen: &mut Seen) -> Re
     seen.request_deadline = request
         .filter(|request| request.phase() == Some(RequestPhase::Executing))
         .and_then(|request| request.status?.phase_deadline);
+    // It may have waited long for its turn.
+    seen.request_over = super::observe::is_over(ctx, execution).await?;
     seen.ledger = read(ctx).await?;
     Ok(())
 }

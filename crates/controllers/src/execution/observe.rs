@@ -12,7 +12,7 @@ use kubernaut_domain::script::{self, Refusal, Script};
 use kubernaut_domain::stage::passed;
 
 use super::{proof, reach, runner};
-use crate::run::{is_overdue, request_is_over};
+use crate::run::{is_overdue, request_is_given_up, request_is_over};
 use crate::{Ctx, Error, calls, policies, rehearsal, workflow};
 
 pub(super) async fn observe(ctx: &Ctx, execution: &KubernetesExecution) -> Result<Seen, Error> {
@@ -32,7 +32,11 @@ pub(super) async fn observe(ctx: &Ctx, execution: &KubernetesExecution) -> Resul
         script: None,
         ledger: vec![],
         unmanaged: None,
-        job: JobSeen::Absent,
+        // Until it has been looked at, a Job that may be there is not one that is absent.
+        job: match phase {
+            Some(ExecutionPhase::Executing | ExecutionPhase::RollingBack) => JobSeen::Unread,
+            _ => JobSeen::Absent,
+        },
         trace: None,
         health: None,
         live: None,
@@ -59,7 +63,7 @@ pub(super) async fn observe(ctx: &Ctx, execution: &KubernetesExecution) -> Resul
 
 /// True when what the execution serves is over: its request, or the workflow that a person made by hand. What undoes
 /// a finished step is ended all the same.
-async fn is_over(ctx: &Ctx, execution: &KubernetesExecution) -> Result<bool, Error> {
+pub(super) async fn is_over(ctx: &Ctx, execution: &KubernetesExecution) -> Result<bool, Error> {
     let request = &execution.spec.request;
     if execution.spec.undoes.is_some() {
         return Ok(false);
@@ -69,6 +73,7 @@ async fn is_over(ctx: &Ctx, execution: &KubernetesExecution) -> Result<bool, Err
         Some(owner) => {
             Ok(calls::get::<WorkflowExecution>(ctx, &owner.name).await?.is_none_or(|found| workflow::is_over(&found)))
         }
+        None if execution.phase() == Some(ExecutionPhase::Verifying) => request_is_given_up(ctx, request).await,
         None => request_is_over(ctx, request).await,
     }
 }

@@ -32,7 +32,11 @@ async fn let_go(ctx: &Ctx, job: &Job) -> Result<(), Error> {
     let owner = job.owner_references().iter().find(|owner| owner.controller == Some(true));
     if let Some(owner) = owner {
         let execution = calls::get::<KubernetesExecution>(ctx, &owner.name).await?;
-        if execution.is_some_and(|execution| execution.metadata.uid.as_ref() == Some(&owner.uid)) {
+        // One that is being deleted may wait for its Job, and records nothing any more.
+        let records = |execution: KubernetesExecution| {
+            execution.metadata.uid.as_ref() == Some(&owner.uid) && execution.metadata.deletion_timestamp.is_none()
+        };
+        if execution.is_some_and(records) {
             return Ok(());
         }
     }

@@ -54,7 +54,7 @@ pub(super) fn left_no_result(execution: &KubernetesExecution, job: &JobSeen) -> 
     let recorded = execution.status.as_ref().and_then(|status| status.job.as_ref());
     match job {
         JobSeen::Absent => recorded.is_some(),
-        JobSeen::Foreign => false,
+        JobSeen::Foreign | JobSeen::Unread => false,
         JobSeen::Running(own) | JobSeen::Waiting { job: own, .. } => recorded.is_some_and(|job| job.uid != own.uid),
         JobSeen::Ended { job: own, .. } if recorded.is_some_and(|job| job.uid != own.uid) => true,
         JobSeen::Ended { result: None, ran, .. } => *ran,

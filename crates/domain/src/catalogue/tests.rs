@@ -220,6 +220,22 @@ fn a_target_must_be_addressable() {
 }
 
 #[test]
+fn a_target_is_named_by_what_can_be_part_of_a_url_alone() {
+    for name in ["web#", "web?dryRun=", "a/b", "..", "we b", "Web", "web%23", "web\n"] {
+        let named = TargetRef { name: name.into(), ..target("Deployment") };
+        let problems = check(&step("scale_deployment", named, &json!({"replicas": 1}))).unwrap_err();
+        assert_eq!(problems[0].field, "target.name", "{name}");
+    }
+    let elsewhere = TargetRef { namespace: Some("kube-system/configmaps/x#".into()), ..target("Deployment") };
+    let problems = check(&step("scale_deployment", elsewhere, &json!({"replicas": 1}))).unwrap_err();
+    assert_eq!(problems[0].field, "target.namespace");
+    let uid = TargetRef { uid: Some("1#".into()), ..target("Deployment") };
+    assert_eq!(check(&step("scale_deployment", uid, &json!({"replicas": 1}))).unwrap_err()[0].field, "target.uid");
+    let dotted = TargetRef { name: "web.v2".into(), ..target("Deployment") };
+    assert_eq!(check(&step("scale_deployment", dotted, &json!({"replicas": 1}))), Ok(()));
+}
+
+#[test]
 fn a_node_has_no_namespace() {
     let namespaced = TargetRef { namespace: Some("shop".into()), ..target("Node") };
     let problems = check(&step("cordon_node", namespaced, &json!({}))).unwrap_err();

@@ -93,7 +93,7 @@ pub(super) fn follow(status: &mut KubernetesExecutionStatus, seen: &Seen) -> Job
             fail(status, seen, why);
             release(seen)
         }
-        JobSeen::Absent | JobSeen::Foreign => {
+        JobSeen::Absent | JobSeen::Foreign | JobSeen::Unread => {
             let message = "the Job that undoes could not be made, or is gone without a result: look at the target";
             fail(status, seen, Why::new("RollbackFailed", message));
             JobPlan::Leave

@@ -33,6 +33,13 @@ pub(super) fn verify(status: &mut KubernetesExecutionStatus, seen: &Seen) -> Job
                 _ => "the health of the target could not be told",
             };
             let what = format!("{did}, but {why}");
+            let marked = status.result.as_ref().is_some_and(|result| result.target.is_some());
+            if unproven.is_none() && seen.live.is_none() && marked {
+                // Undone blindly, it could be somebody's mend, or what has helped.
+                let why = Why::new("OutcomeUnknown", format!("{what}, so it is not undone: look at the target"));
+                fail(status, seen, why);
+                return release(seen);
+            }
             let Some(drift) = drifted(status, seen) else {
                 return rollback::begin(status, seen, &what);
             };

@@ -12,10 +12,15 @@ use crate::stage::{Why, enter, passed};
 /// resolved while its plan was executed. What runs is let end.
 pub fn is_over(request: &RemediationRequest) -> bool {
     let phase = request.status.as_ref().and_then(|status| status.phase);
-    request.spec.cancelled
-        || request.metadata.deletion_timestamp.is_some()
-        || phase.is_some_and(Phase::is_terminal)
+    is_given_up(request)
         || (phase == Some(RequestPhase::Executing) && request.status.as_ref().is_some_and(hold::is_resolved))
+}
+
+/// True when nobody waits any more for what a request has begun: it has ended, it is cancelled or being deleted. An
+/// alert that is resolved is no such word: whether what was done has helped is still to be seen, and else undone.
+pub fn is_given_up(request: &RemediationRequest) -> bool {
+    let phase = request.status.as_ref().and_then(|status| status.phase);
+    request.spec.cancelled || request.metadata.deletion_timestamp.is_some() || phase.is_some_and(Phase::is_terminal)
 }
 
 /// Ends a request whose deadline has passed; the reason names the phase.

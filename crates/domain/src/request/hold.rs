@@ -170,6 +170,7 @@ pub(super) fn before_execution(status: &RemediationRequestStatus, steps: &[Step]
     if status.block_reason == Some(BlockReason::ResourceBusy)
         && let Some(other) = seen.neighbours.awaited.as_ref()
         && other.outcome == Some(Outcome::Remediated)
+        && steps.iter().all(|step| other.touches.iter().any(|touched| budget::same(touched, &step.target)))
     {
         return Gate::Settled { by: other.name.clone() };
     }

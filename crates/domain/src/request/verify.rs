@@ -37,8 +37,8 @@ pub(super) fn verify(status: &mut RemediationRequestStatus, seen: &Seen) -> Opti
                 end(status, RequestPhase::Completed, Some(Outcome::Remediated), seen, why);
             }
         }
-        Some(Health::Unhealthy(_)) => status.healthy_since = None,
-        Some(Health::NotApplicable) | None => {}
+        Some(Health::Unhealthy(_) | Health::NotApplicable) => status.healthy_since = None,
+        None => {}
     }
     None
 }

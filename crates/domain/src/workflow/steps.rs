@@ -32,6 +32,7 @@ pub(super) fn advance(status: &mut WorkflowExecutionStatus, seen: &Seen) {
             // Its last attempt did nothing, and there is none after it.
             state.phase = Some(if seen.over() { ExecutionPhase::Cancelled } else { ExecutionPhase::Failed });
             state.not_before = None;
+            state.effect = Some(Effect::None);
         }
     }
     // A step that does not end by itself is stopped by the deadline of its own phases.

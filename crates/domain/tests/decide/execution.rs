@@ -3,7 +3,7 @@
 use kubernaut_api::execution::{ActionResult, Effect, JobRef};
 use kubernaut_api::{ExecutionPhase, KubernetesExecution, PolicyDecision, PolicyRecord, ResourceExt, Staged};
 use kubernaut_domain::blast::Reach;
-use kubernaut_domain::execution::{JobPlan, JobSeen, Plan, Seen, decide};
+use kubernaut_domain::execution::{JobPlan, JobSeen, Plan, Seen, decide, may_retry};
 use kubernaut_domain::health::Health;
 use kubernaut_domain::stage::Next;
 
@@ -192,6 +192,19 @@ fn a_job_that_runs_is_left_to_end_when_the_request_is_over() {
     let mut seen = check(ExecutionPhase::Executing, over, &[], &JobPlan::Leave);
     seen.job = ended(Some(changed()));
     assert_eq!(advance(&mut seen).1, ["Verifying ActionDone"]);
+}
+
+#[test]
+fn a_job_that_cannot_be_looked_at_is_not_taken_for_absent() {
+    for over in [false, true] {
+        let unread = |seen: &mut Seen| {
+            seen.job = JobSeen::Unread;
+            seen.request_over = over;
+            seen.now = at(100_000);
+        };
+        let seen = check(ExecutionPhase::Executing, unread, &["Failed OutcomeUnknown"], &JobPlan::Leave);
+        assert!(!may_retry(&seen.execution), "it may have acted");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use kubernaut_api::{
     WorkflowPhase,
 };
 use kubernaut_domain::health::Health;
-use kubernaut_domain::request::{Child, Neighbours, Plan, Seen, decide, is_over};
+use kubernaut_domain::request::{Child, Neighbours, Plan, Seen, decide, is_given_up, is_over};
 use kubernaut_domain::stage::{Next, after};
 
 use crate::given::{

@@ -22,7 +22,7 @@ use kubernaut_api::{
 use kubernaut_domain::budget::Entry;
 use kubernaut_domain::execution::JobSeen;
 use kubernaut_domain::health::Health;
-use kubernaut_domain::request::is_over;
+use kubernaut_domain::request::{is_given_up, is_over};
 use kubernaut_domain::settings::Settings;
 
 use crate::given::{Kind, at, changed, settings};
@@ -396,6 +396,10 @@ impl World {
             Some(effect) if self.second >= effect + 3 => Health::Healthy,
             _ => Health::Unhealthy("0 of 1 replicas are available".into()),
         }
+    }
+
+    fn request_is_given_up(&mut self, name: &str) -> bool {
+        self.get::<RemediationRequest>(name).is_none_or(|request| is_given_up(&request))
     }
 
     fn request_is_over(&mut self, name: &str) -> bool {

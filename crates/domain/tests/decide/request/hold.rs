@@ -389,6 +389,16 @@ fn when_the_one_that_works_on_the_cause_has_mended_it_the_others_only_look_wheth
 }
 
 #[test]
+fn one_that_has_mended_a_part_only_leaves_the_rest_to_the_plan() {
+    let (mut seen, ..) = held_late(LATE[0]);
+    free(&mut seen);
+    let ended = works("rr-other-1", RequestPhase::Completed);
+    let part = Working { outcome: Some(Outcome::Remediated), touches: vec![elsewhere("db")], ..ended };
+    seen.neighbours.awaited = Some(part);
+    assert_eq!(advance(&mut seen).1, ["Executing Unblocked"]);
+}
+
+#[test]
 fn when_it_ended_otherwise_they_go_on_with_their_own_plan() {
     use Outcome::{DryRun, Inconclusive, ManualReviewRequired, NoActionRequired, RolledBack};
     let otherwise = [DryRun, Inconclusive, ManualReviewRequired, NoActionRequired, RolledBack].map(Some);

@@ -84,6 +84,17 @@ fn a_request_is_over_when_it_has_ended_or_was_cancelled_or_is_deleted() {
 }
 
 #[test]
+fn a_resolved_alert_begins_nothing_more_and_gives_nothing_up() {
+    let mut seen = begun();
+    seen.request.status =
+        Some(RemediationRequestStatus { phase: Some(RequestPhase::Executing), ..RemediationRequestStatus::default() });
+    resolve(&mut seen);
+    assert!(is_over(&seen.request) && !is_given_up(&seen.request));
+    seen.request.spec.cancelled = true;
+    assert!(is_given_up(&seen.request));
+}
+
+#[test]
 fn each_phase_times_out_at_its_deadline_and_not_before() {
     let manual = Some(Outcome::ManualReviewRequired);
     let table = [

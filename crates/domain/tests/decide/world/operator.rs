@@ -140,7 +140,10 @@ pub(super) fn reconcile_execution(world: &mut World, name: &str) -> Result<(), L
     let seen = execution::Seen {
         request_over: !phase.is_some_and(Phase::is_terminal)
             && execution.spec.undoes.is_none()
-            && world.request_is_over(&execution.spec.request),
+            && match phase {
+                Some(ExecutionPhase::Verifying) => world.request_is_given_up(&execution.spec.request),
+                _ => world.request_is_over(&execution.spec.request),
+            },
         policy: before.then(allowed),
         request_deadline: None,
         rehearsal: before.then(changed),
