@@ -1,4 +1,4 @@
-//! Policies as administrators write them, evaluated in a process of their own (reliability 40: missing, failing,
+//! Policies as administrators write them, evaluated in a process of their own (R5.2: missing, failing,
 //! undefined and slow deny), and the embedded ones.
 
 use std::time::{Duration, Instant};

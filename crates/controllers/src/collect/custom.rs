@@ -2,7 +2,7 @@
 //!
 //! What a custom resource says of itself is taken where it says it as most do: `spec.replicas`, `status.replicas`,
 //! `status.conditions` and alike. When it may not be read, or is not served, that is a gap, and the pods are
-//! those of the object that the signal names: what is known by the reference stays (lesson 3).
+//! those of the object that the signal names: what is known by the reference stays.
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;

@@ -1,3 +1,5 @@
+//! The catalogue, by table: what each action takes and refuses, and what undoes it.
+
 use kubernaut_api::workflow::OnFailure;
 use serde_json::json;
 

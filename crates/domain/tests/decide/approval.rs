@@ -1,4 +1,4 @@
-//! Asking people, and what policies may change about it (R4.4, R4.5; lessons 12 and 15; reliability 35 and 39).
+//! Asking people, and what policies may change about it (R4.4, R4.5).
 
 use kubernaut_api::analysis::Risk;
 use kubernaut_api::approval::{Decision, SecondDecision};
