@@ -345,9 +345,9 @@ async fn a_drain_whose_pod_is_killed_is_found_by_its_mark_and_what_it_began_is_u
     let _alone = ALONE.lock().await;
     let bench = Bench::set_up("killed").await?;
     let node = SpareNode::make(&bench.operator.cluster, "killed", None, &[]).await?;
-    // A pod that no eviction ends, for there is no kubelet: the drain goes on until it is killed.
+    // A pod that no eviction ends, for something holds it: the drain goes on until it is killed.
     let pod = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "stuck" },
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "stuck", "finalizers": ["example.com/held"] },
         "spec": {
             "nodeName": node.name, "terminationGracePeriodSeconds": 600, "tolerations": [{ "operator": "Exists" }],
             "containers": [{ "name": "app", "image": objects::image() }],
@@ -382,20 +382,9 @@ async fn a_drain_whose_pod_is_killed_is_found_by_its_mark_and_what_it_began_is_u
         ended_as(&execution, ExecutionPhase::Failed, "OutcomeUnknown")?;
     }
     assert!(!may_retry(&execution));
-    bench
-        .operator
-        .cluster
-        .kubectl([
-            "delete",
-            "pod",
-            "stuck",
-            "-n",
-            &bench.namespace.name,
-            "--force",
-            "--grace-period=0",
-            "--ignore-not-found",
-        ])
-        .await?;
+    let free = r#"{"metadata":{"finalizers":null}}"#;
+    let patch = ["patch", "pod", "stuck", "-n", &bench.namespace.name, "--type=merge", "-p", free];
+    bench.operator.cluster.kubectl(patch).await?;
     Ok(())
 }
 
