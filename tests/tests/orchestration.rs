@@ -151,7 +151,8 @@ async fn more_executions_than_a_namespace_may_have_at_once_wait_and_all_run_in_t
             operator.remediation(request).await?.approval.context("no RemediationApproval")
         })
         .await?;
-        let yes = Patch::Merge(json!({ "status": { "decision": "Approved", "decidedBy": "tester" } }));
+        let who = operator.cluster.user().await?;
+        let yes = Patch::Merge(json!({ "status": { "decision": "Approved", "decidedBy": who } }));
         let approvals: Api<RemediationApproval> = operator.api();
         approvals.patch_status(&asked.name_any(), &PatchParams::default(), &yes).await?;
     }
