@@ -312,8 +312,9 @@ async fn a_workflow_of_high_risk_asks_and_one_that_is_cancelled_does_nothing_mor
 
     let made = run(&operator, &by_hand(&operator, &app, "approved", &steps)).await?;
     let question = format!("rap-{}", made.name);
+    let who = operator.cluster.user().await?;
     until("a person is asked", LIMIT, || async {
-        let yes = Patch::Merge(json!({ "status": { "decision": "Approved", "decidedBy": "ada" } }));
+        let yes = Patch::Merge(json!({ "status": { "decision": "Approved", "decidedBy": who } }));
         let approvals = operator.api::<RemediationApproval>();
         approvals.patch_status(&question, &PatchParams::default(), &yes).await.map(drop).map_err(Into::into)
     })
@@ -413,7 +414,8 @@ async fn a_cause_that_no_action_mends_is_brought_before_a_person_with_an_entry_o
     let rationale = analysis.plan.map(|plan| plan.rationale).unwrap_or_default();
     ensure!(rationale.contains(&format!("RemediationWorkflow {}", namespace.name)), "{rationale}");
 
-    let yes = Patch::Merge(json!({ "status": { "decision": "Approved", "decidedBy": "ada" } }));
+    let who = operator.cluster.user().await?;
+    let yes = Patch::Merge(json!({ "status": { "decision": "Approved", "decidedBy": who } }));
     operator.api::<RemediationApproval>().patch_status(&asked.name_any(), &PatchParams::default(), &yes).await?;
     until("it is done", LIMIT, || async {
         ensure!(replicas().await? == Some(0), "{}", operator.remediation(&request).await?.history());
